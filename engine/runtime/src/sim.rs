@@ -1,0 +1,149 @@
+//! The simulation kernel: a seeded runtime, simulated processes, a faulty object store.
+//!
+//! [`run`] drives a future on a current-thread runtime with tokio's paused clock and a seeded
+//! scheduler. [`Process`] groups tasks so that a kill ends all of them at their await points, as
+//! `kill -9` would between two system calls.
+//!
+//! What must stay true: the same seed gives the same run, step by step.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::RngSeed;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::clock::Instant;
+
+/// Wall time at the start of every simulated run: 2024-01-01T00:00:00Z.
+const WALL_START_MS: i64 = 1_704_067_200_000;
+
+thread_local! {
+    static RUN: RefCell<Option<Rc<Run>>> = const { RefCell::new(None) };
+}
+
+tokio::task_local! {
+    static PROCESS: Arc<ProcessState>;
+}
+
+struct Run {
+    random: Cell<u64>,
+    started: Cell<Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct ProcessState {
+    name: String,
+    skew_ms: i64,
+    tasks: Mutex<Option<Vec<AbortHandle>>>,
+}
+
+/// A simulated process: all tasks spawned by its tasks are its own.
+#[derive(Clone, Debug)]
+pub struct Process {
+    state: Arc<ProcessState>,
+}
+
+impl Process {
+    /// A new process with no tasks; `skew_ms` is what its wall clock is off by.
+    pub fn new(name: impl Into<String>, skew_ms: i64) -> Self {
+        let tasks = Mutex::new(Some(Vec::new()));
+        Self { state: Arc::new(ProcessState { name: name.into(), skew_ms, tasks }) }
+    }
+
+    /// The process of the running task, if it has one.
+    pub fn current() -> Option<Self> {
+        PROCESS.try_with(|state| Self { state: Arc::clone(state) }).ok()
+    }
+
+    /// The name given to [`Process::new`].
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Starts `future` as a task of this process; of a killed one it never runs.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let handle = tokio::spawn(PROCESS.scope(Arc::clone(&self.state), future));
+        let mut tasks = self.state.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *tasks {
+            Some(tasks) => {
+                tasks.retain(|task| !task.is_finished());
+                tasks.push(handle.abort_handle());
+            }
+            None => handle.abort(),
+        }
+        handle
+    }
+
+    /// Ends all tasks of this process at their current await points, and all that it would spawn.
+    pub fn kill(&self) {
+        let tasks = self.state.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for task in tasks.into_iter().flatten() {
+            task.abort();
+        }
+    }
+
+    /// Whether [`Process::kill`] was called.
+    pub fn is_killed(&self) -> bool {
+        self.state.tasks.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// Runs `future` to its end on a runtime that depends on `seed` alone.
+pub fn run<F: Future>(seed: u64, future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
+        .build()
+        .expect("a current-thread runtime without I/O starts");
+    let run = Rc::new(Run { random: Cell::new(seed), started: Cell::new(None) });
+    RUN.set(Some(Rc::clone(&run)));
+    let output = runtime.block_on(async {
+        run.started.set(Some(Instant::now()));
+        future.await
+    });
+    drop(runtime);
+    RUN.set(None);
+    output
+}
+
+/// Whether this thread is inside [`run`].
+pub fn is_active() -> bool {
+    RUN.with_borrow(Option::is_some)
+}
+
+pub(crate) fn spawn_in_current<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match Process::current() {
+        Some(process) => process.spawn(future),
+        None => tokio::spawn(future),
+    }
+}
+
+pub(crate) fn wall_ms() -> Option<i64> {
+    let started = RUN.with_borrow(|run| run.as_ref().map(|run| run.started.get()))??;
+    let elapsed = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let skew = Process::current().map_or(0, |process| process.state.skew_ms);
+    Some(WALL_START_MS + elapsed + skew)
+}
+
+/// The next number of the run's own sequence (splitmix64, Steele et al. 2014).
+pub(crate) fn random_u64() -> Option<u64> {
+    RUN.with_borrow(|run| {
+        let run = run.as_ref()?;
+        let state = run.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        run.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Some(mixed ^ (mixed >> 31))
+    })
+}

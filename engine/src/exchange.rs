@@ -1,0 +1,3 @@
+//! Channels between subtasks: (edge, source subtask, destination subtask) with credit.
+
+pub mod message;

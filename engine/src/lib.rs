@@ -1,0 +1,18 @@
+//! Weir's engine: from a checked pipeline to exactly-once output. Knows nothing of Kubernetes.
+//!
+//! Modules in reading order:
+//!
+//! - [`pipeline`] — a job as data, checked against its sources' schemas, cut into stages.
+//! - [`rows`] — a batch of rows with event times and origins.
+//! - [`source`], [`sink`] — splits and positions in, staged pieces and commits out.
+//! - [`exchange`] — channels between subtasks: messages, credit, codec, input gates.
+//! - [`network`] — RPC behind a trait: gRPC, or simulated.
+//! - [`protocol`] — the messages of `proto/weir.proto`.
+
+pub mod exchange;
+pub mod network;
+pub mod pipeline;
+pub mod protocol;
+pub mod rows;
+pub mod sink;
+pub mod source;

@@ -1,0 +1,3 @@
+//! A job as data: what was declared ([`spec`]), then checked and typed, then cut into stages.
+
+pub mod spec;

@@ -1,0 +1,193 @@
+//! A job as it was declared, without Kubernetes: what the operator translates a manifest into and
+//! what travels to workers as JSON. Nothing here is checked yet.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything the engine needs to know of a `StatefulJob`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Name of the job.
+    pub name: String,
+    /// Worker processes.
+    pub replicas: u32,
+    /// Subtasks of each step per worker.
+    pub slots: u32,
+    /// Key groups; fixed for the job's life.
+    pub key_groups: u16,
+    /// Memory limit of a worker's state (write buffers and cache), in bytes.
+    pub state_memory_bytes: u64,
+    /// When checkpoints are taken and how many are kept.
+    pub checkpoint: CheckpointPolicy,
+    /// When failing workers fail the job.
+    pub failover: FailoverPolicy,
+    /// The steps, in flow order.
+    pub pipeline: Vec<StepSpec>,
+}
+
+/// When checkpoints are taken and how many are kept. Times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointPolicy {
+    /// From the start of one checkpoint to the start of the next.
+    pub interval_ms: u64,
+    /// Without progress for this long an open checkpoint is aborted.
+    pub timeout_ms: u64,
+    /// Least time from the end of one checkpoint to the start of the next.
+    pub min_pause_ms: u64,
+    /// Completed checkpoints that are kept.
+    pub retained: u32,
+    /// Failures in a row beyond which the job fails; none: never.
+    pub tolerable_failures: Option<u32>,
+}
+
+/// When lost workers are given up and how many errors a job may report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverPolicy {
+    /// A worker silent for this long is lost.
+    pub timeout_ms: u64,
+    /// Errors reported by workers within `within_ms` beyond which the job fails.
+    pub restarts: u32,
+    /// See `restarts`.
+    pub within_ms: u64,
+}
+
+/// One step: an id, its inputs, one verb.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Unique; names the state, the metrics and the node in every picture.
+    pub id: String,
+    /// Steps read; empty for sources.
+    pub from: Vec<String>,
+    /// What it does.
+    pub verb: Verb,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    /// Reads rows from outside.
+    Source(SourceSpec),
+    /// Keeps rows for which the expression is true.
+    Filter(String),
+    /// Projects to select items.
+    Select(Vec<String>),
+    /// Rows of both inputs.
+    Union,
+    /// One row per group.
+    Aggregate(AggregateSpec),
+    /// Writes rows to the outside.
+    Sink(SinkSpec),
+}
+
+/// A source and its event time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSpec {
+    /// Where rows come from.
+    pub kind: SourceKind,
+    /// Rows per second of all splits together; none: as fast as they are read.
+    pub rate: Option<u64>,
+    /// Event time; none: rows have no time (generated sources have theirs built in).
+    pub event_time: Option<EventTimeSpec>,
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SourceKind {
+    /// Objects of an object store or a file system.
+    Files {
+        /// File; relative to the manifest's folder under `weir run`.
+        uri: String,
+        /// Format; by suffix if absent.
+        format: Option<FileFormat>,
+        /// Column names and types in the words of pipeline.md; needed for ndjson here.
+        schema: Option<Vec<(String, String)>>,
+        /// How to reach the store.
+        store: StoreSpec,
+    },
+    /// Generated rows: key string, value binary, seq int64, time timestamp.
+    Keys {
+        /// Rows; none: unbounded.
+        count: Option<u64>,
+        /// Distinct keys.
+        distinct: u64,
+        /// Length of each value.
+        value_bytes: u32,
+        /// Zipf exponent in thousandths; 0: uniform.
+        skew_milli: u32,
+    },
+}
+
+/// Format of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FileFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// One JSON object per line.
+    Ndjson,
+}
+
+/// Which column is event time and how late rows may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTimeSpec {
+    /// A timestamp column; none: the generated source's own.
+    pub column: Option<String>,
+    /// The watermark is the greatest time seen minus this.
+    pub delay_ms: i64,
+}
+
+/// How to reach an object store; all absent: by URI and environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreSpec {
+    /// Endpoint URL.
+    pub endpoint: Option<String>,
+    /// Region.
+    pub region: Option<String>,
+    /// Whether plain HTTP is allowed.
+    pub allow_http: bool,
+    /// Path-style requests.
+    pub path_style: bool,
+}
+
+/// Grouping, window and values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AggregateSpec {
+    /// Key columns; empty: one global group.
+    pub key: Vec<String>,
+    /// Tumbling window.
+    pub window: TumbleSpec,
+    /// Select items of aggregates.
+    pub values: Vec<String>,
+    /// How long after its end a window still takes rows, in milliseconds.
+    pub lateness_ms: i64,
+}
+
+/// A tumbling window, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TumbleSpec {
+    /// Length.
+    pub size_ms: i64,
+    /// Shift against 1970-01-01T00:00Z.
+    pub offset_ms: i64,
+}
+
+/// Where rows go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SinkSpec {
+    /// Pieces below a folder, exactly once.
+    Files {
+        /// Folder.
+        uri: String,
+        /// How to reach the store.
+        store: StoreSpec,
+    },
+    /// Counts rows.
+    Blackhole,
+    /// ndjson on standard output of `weir run`.
+    Print {
+        /// Rows printed at most; none: all.
+        limit: Option<u64>,
+    },
+}
