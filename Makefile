@@ -1,0 +1,51 @@
+# `make help` lists the targets. Rust, make and a C compiler are all that they need.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SEEDS ?= 2000
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the binary (target/release/weir)
+	cargo build --release --locked -p weir
+
+.PHONY: demo
+demo: build ## Run examples/flights.yaml from the beginning, on this machine
+	@$(TARGET)/release/weir run examples/flights.yaml --fresh
+	@e2e/after-demo.sh $(TARGET)/release/weir
+
+.PHONY: test
+test: ## Everything that needs no cluster: format, lints, all tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --no-fail-fast
+
+.PHONY: test-all
+test-all: ## The tests with every combination and longer runs
+	WEIR_TEST_ALL=1 cargo test --locked --workspace --no-fail-fast
+
+.PHONY: sim
+sim: ## Whole jobs in simulation: SEEDS=n seeds, or SEED=n to repeat one
+	WEIR_SIM_SEEDS=$(SEEDS) cargo test --locked -p weir-engine --test it -- --nocapture sim::
+
+.PHONY: sim-teeth
+sim-teeth: ## Plant ten faults, one after the other; the simulation must find each
+	cargo test --locked -p weir-engine --test it -- --ignored --nocapture teeth::
+
+.PHONY: generate
+generate: ## Write the generated files anew (the custom resource definition)
+	cargo run --quiet --locked -p weir -- crd > charts/weir-crds/templates/statefuljob.yaml
+
+.PHONY: expected
+expected: ## Derive the examples' expected results with DuckDB (needs Python)
+	python3 -m pip install --quiet duckdb
+	python3 e2e/expected/derive.py
+
+.PHONY: audit
+audit: ## Licences, advisories and unused dependencies (installs the tools: slow)
+	cargo install --quiet --locked cargo-deny cargo-machete
+	cargo deny check licenses bans sources
+	cargo machete

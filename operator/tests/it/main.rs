@@ -1,0 +1,3 @@
+//! Tests of the whole project and of the binary as a user meets it.
+
+mod tidy;
