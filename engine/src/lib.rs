@@ -5,12 +5,14 @@
 //! - [`pipeline`] — a job as data, checked against its sources' schemas, cut into stages.
 //! - [`rows`] — a batch of rows with event times and origins.
 //! - [`source`], [`sink`] — splits and positions in, staged pieces and commits out.
+//! - [`objects`] — from a URI to the object store that holds it.
 //! - [`exchange`] — channels between subtasks: messages, credit, codec, input gates.
 //! - [`network`] — RPC behind a trait: gRPC, or simulated.
 //! - [`protocol`] — the messages of `proto/weir.proto`.
 
 pub mod exchange;
 pub mod network;
+pub mod objects;
 pub mod pipeline;
 pub mod protocol;
 pub mod rows;

@@ -1,25 +1,58 @@
 //! Sinks: rows are staged, listed in the checkpoint's record, and published after it.
+//!
+//! - `names.rs` — names of staged and final objects, and what they say. Pure; start reading here.
+//! - `encode.rs` — rows as ndjson.
+//! - `upload.rs` — one object of unknown length, in bounded memory.
+//! - `files.rs`, `print.rs`, `blackhole.rs` — the writers.
+//! - `publish.rs` — staged pieces get their final names; staged ones and those of earlier runs go.
+//!
+//! What must stay true: a row is visible only under a final name, and a final name is made only
+//! from a piece that a completed checkpoint's record lists; publishing twice is publishing once.
 
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use weir_state::ids::CheckpointId;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use weir_state::ids::{CheckpointId, Generation};
 
+use crate::objects::{Objects, OpenError};
+use crate::pipeline::spec::SinkSpec;
 use crate::protocol::Piece;
 use crate::rows::Rows;
+
+pub mod names;
+pub mod publish;
 
 /// One subtask's end of a sink step.
 #[async_trait]
 pub trait SinkWriter: Send {
     /// Takes rows in order. Not cancel safe.
     async fn write(&mut self, rows: &Rows) -> Result<(), SinkError>;
-    /// Cuts at a barrier: all rows written so far belong to `checkpoint`. Never blocks; the future
-    /// ends when they are staged durably and may run beside later writes.
-    fn cut(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Piece>, SinkError>>;
+    /// Cuts at a barrier: all rows written since the last cut belong to `checkpoint`. Never blocks;
+    /// the future ends when they are staged durably and may run beside later writes.
+    ///
+    /// No rows, no piece. When the checkpoint is aborted its pieces belong to the next one: the
+    /// caller keeps them and acknowledges them again, under the names that they have.
+    fn cut(
+        &mut self,
+        checkpoint: CheckpointId,
+    ) -> BoxFuture<'static, Result<Vec<Piece>, SinkError>>;
 }
 
 /// What can go wrong while writing a sink.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
+    /// The sink's URI leads nowhere.
+    #[error("{step}: {cause}")]
+    Uri {
+        /// Step.
+        step: String,
+        /// What is wrong with it.
+        cause: OpenError,
+    },
     /// The store refuses or does not answer.
     #[error("{step}: cannot write {object}")]
     Store {
@@ -39,4 +72,49 @@ pub enum SinkError {
         /// What and why.
         what: String,
     },
+}
+
+impl SinkError {
+    /// Whether writing again fails again: the job fails at once instead of restarting.
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Store { .. })
+    }
+}
+
+/// Who writes: goes into names, so that no two writers ever use one.
+#[derive(Clone, Debug)]
+pub struct WriterId {
+    /// Step of the sink.
+    pub step: String,
+    /// The incarnation's short id.
+    pub run: String,
+    /// Generation.
+    pub generation: Generation,
+    /// Subtask.
+    pub subtask: u32,
+    /// Number of the path on which rows reach this sink's writer, unique within (step, subtask).
+    pub part: u32,
+    /// Worker incarnation.
+    pub worker: String,
+}
+
+/// The incarnation's folder in the state store, where `print` stages.
+#[derive(Clone, Debug)]
+pub struct StateFolder {
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The incarnation's folder (`<n>-<id>`) in it.
+    pub path: Path,
+}
+
+/// Opens the writer of a sink step. Makes no request.
+pub fn open(
+    spec: &SinkSpec,
+    writer: WriterId,
+    schema: &SchemaRef,
+    objects: &dyn Objects,
+    state: &StateFolder,
+) -> Result<Box<dyn SinkWriter>, SinkError> {
+    let _ = (spec, writer, schema, objects, state);
+    unimplemented!()
 }
