@@ -11,11 +11,13 @@ pub use tokio::time::Instant;
 use crate::sim;
 
 /// The monotonic clock.
+#[expect(clippy::disallowed_methods, reason = "this is where time is read")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
 /// Wall time in milliseconds since 1970-01-01T00:00Z. A hint: nothing is decided from it alone.
+#[expect(clippy::disallowed_methods, reason = "this is where time is read")]
 pub fn wall_ms() -> i64 {
     if let Some(simulated) = sim::wall_ms() {
         return simulated;
@@ -25,6 +27,7 @@ pub fn wall_ms() -> i64 {
 }
 
 /// Waits for `duration`. Cancel safe.
+#[expect(clippy::disallowed_methods, reason = "this is where time is read")]
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
@@ -40,6 +43,7 @@ pub async fn sleep_until(deadline: Instant) {
 pub struct Elapsed(pub Duration);
 
 /// Runs `future` for at most `limit`; then drops it.
+#[expect(clippy::disallowed_methods, reason = "this is where time is read")]
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
     tokio::time::timeout(limit, future).await.map_err(|_| Elapsed(limit))
 }

@@ -6,6 +6,8 @@
 //!
 //! What must stay true: the same seed gives the same run, step by step.
 
+pub mod store;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
@@ -14,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::RngSeed;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
+use crate::task;
 
 /// Wall time at the start of every simulated run: 2024-01-01T00:00:00Z.
 const WALL_START_MS: i64 = 1_704_067_200_000;
@@ -68,7 +71,7 @@ impl Process {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let handle = tokio::spawn(PROCESS.scope(Arc::clone(&self.state), future));
+        let handle = task::spawn_unowned(PROCESS.scope(Arc::clone(&self.state), future));
         let mut tasks = self.state.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *tasks {
             Some(tasks) => {
@@ -105,7 +108,7 @@ pub fn run<F: Future>(seed: u64, future: F) -> F::Output {
     let run = Rc::new(Run { random: Cell::new(seed), started: Cell::new(None) });
     RUN.set(Some(Rc::clone(&run)));
     let output = runtime.block_on(async {
-        run.started.set(Some(Instant::now()));
+        run.started.set(Some(clock::now()));
         future.await
     });
     drop(runtime);
@@ -125,25 +128,41 @@ where
 {
     match Process::current() {
         Some(process) => process.spawn(future),
-        None => tokio::spawn(future),
+        None => task::spawn_unowned(future),
     }
 }
 
-pub(crate) fn wall_ms() -> Option<i64> {
-    let started = RUN.with_borrow(|run| run.as_ref().map(|run| run.started.get()))??;
-    let elapsed = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let skew = Process::current().map_or(0, |process| process.state.skew_ms);
-    Some(WALL_START_MS + elapsed + skew)
+/// Milliseconds since the run began; 0 outside of one.
+fn elapsed_ms() -> i64 {
+    let started = RUN.with_borrow(|run| run.as_ref().and_then(|run| run.started.get()));
+    started.map_or(0, |started| i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The next number of the run's own sequence (splitmix64, Steele et al. 2014).
+/// Wall time without any process's skew.
+fn true_wall_ms() -> i64 {
+    WALL_START_MS + elapsed_ms()
+}
+
+pub(crate) fn wall_ms() -> Option<i64> {
+    let skew = || Process::current().map_or(0, |process| process.state.skew_ms);
+    is_active().then(|| true_wall_ms() + skew())
+}
+
+/// The next number of the run's own sequence.
 pub(crate) fn random_u64() -> Option<u64> {
     RUN.with_borrow(|run| {
         let run = run.as_ref()?;
-        let state = run.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut state = run.random.get();
+        let drawn = splitmix(&mut state);
         run.random.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Some(mixed ^ (mixed >> 31))
+        Some(drawn)
     })
+}
+
+/// The next number of the sequence that `state` stands in (splitmix64, Steele et al. 2014).
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

@@ -36,9 +36,20 @@ where
     Task { handle: Some(sim::spawn_in_current(future)) }
 }
 
+/// Starts `future` as a task of no process: what outlives every process, such as a store.
+#[expect(clippy::disallowed_methods, reason = "this is where spawning lives")]
+pub(crate) fn spawn_unowned<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future)
+}
+
 /// Runs blocking work on a thread of its own, or at once under simulation.
 ///
 /// Errors: [`JoinError`] as for a task. Cancel safety: the work goes on when the future is dropped.
+#[expect(clippy::disallowed_methods, reason = "this is where spawning lives")]
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {

@@ -3,4 +3,5 @@
 //! Usable on their own: nothing here knows of dataflow, Arrow or Kubernetes.
 
 pub mod ids;
+pub mod names;
 pub mod version;

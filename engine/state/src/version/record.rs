@@ -5,7 +5,7 @@
 /// One view as it is stored: a table file, clipped to a key-group range, at its place in a shard.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Message)]
 pub struct ViewRecord {
-    /// Object name below the incarnation's folder.
+    /// Bare object name, below the incarnation's `objects/` folder.
     #[prost(string, tag = "1")]
     pub name: String,
     /// Size of the whole object in bytes.
