@@ -27,6 +27,22 @@ pub struct RowError {
     pub message: String,
 }
 
+/// Why a source's batch does not have the columns that it was planned with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NormaliseError {
+    /// The object's schema is another than the planned one.
+    #[error("column `{column}` {message}")]
+    Column {
+        /// Name of the column.
+        column: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A value that has none in its column's pipeline type.
+    #[error(transparent)]
+    Row(RowError),
+}
+
 /// A group whose result has no value of its type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

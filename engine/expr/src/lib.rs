@@ -26,6 +26,6 @@ pub mod timestamp;
 pub mod types;
 
 pub use aggregate::{Aggregates, Inputs, State, compile_aggregates};
-pub use error::{ExprError, GroupError, ItemError, RowError, StateError};
+pub use error::{ExprError, GroupError, ItemError, NormaliseError, RowError, StateError};
 pub use normalise::normalise;
 pub use scalar::{Predicate, Projection, compile_predicate, compile_select};

@@ -1,0 +1,94 @@
+//! A job whose columns, types and expressions hold. Only [`crate::pipeline::check`] makes one.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use weir_expr::{Aggregates, Predicate, Projection};
+
+use crate::pipeline::spec::{FileFormat, SinkSpec, SourceKind, TumbleSpec};
+
+/// Columns of each source by step id, in pipeline types (`weir_expr::types::normal_schema`).
+///
+/// Needed of parquet sources alone: the others' columns follow from the declaration.
+pub type SourceSchemas = BTreeMap<String, Schema>;
+
+/// A checked job. Steps are known by their index, which is that of the declaration.
+#[derive(Clone, Debug)]
+pub struct CheckedJob {
+    /// The steps, in flow order.
+    pub steps: Vec<CheckedStep>,
+}
+
+/// A step with its inputs and output.
+#[derive(Clone, Debug)]
+pub struct CheckedStep {
+    /// Its id.
+    pub id: String,
+    /// Indices of the steps it reads; all are smaller than its own.
+    pub inputs: Vec<usize>,
+    /// What it does.
+    pub verb: CheckedVerb,
+    /// Columns of its rows; of a sink, those it writes.
+    pub schema: SchemaRef,
+    /// Whether its rows have event time.
+    pub has_time: bool,
+    /// Of a step with state: a fingerprint of what the state means. While it stays the same, the
+    /// step takes up its old state.
+    pub signature: Option<String>,
+}
+
+/// What a checked step does.
+#[derive(Clone, Debug)]
+pub enum CheckedVerb {
+    /// Reads rows from outside.
+    Source(CheckedSource),
+    /// Keeps rows.
+    Filter(Predicate),
+    /// Projects.
+    Select(Projection),
+    /// Rows of all inputs.
+    Union {
+        /// For each input, which of its columns becomes column 0, 1, … of the output; none: its
+        /// columns are in order already.
+        reorder: Vec<Option<Vec<usize>>>,
+    },
+    /// One row per group.
+    Aggregate(CheckedAggregate),
+    /// Writes rows to the outside.
+    Sink(SinkSpec),
+}
+
+/// A source whose columns are known.
+#[derive(Clone, Debug)]
+pub struct CheckedSource {
+    /// Where rows come from.
+    pub kind: SourceKind,
+    /// Format of a `files` source.
+    pub format: Option<FileFormat>,
+    /// Rows per second of all splits together; none: as fast as they are read.
+    pub rate: Option<u64>,
+    /// Event time, if rows have it.
+    pub event_time: Option<CheckedEventTime>,
+}
+
+/// Where a source's event time lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckedEventTime {
+    /// Index of a timestamp column.
+    pub column: usize,
+    /// The watermark is the greatest time seen minus this.
+    pub delay_ms: i64,
+}
+
+/// A windowed aggregation. Columns: the key, `window_start`, `window_end`, the values.
+#[derive(Clone, Debug)]
+pub struct CheckedAggregate {
+    /// Indices of the key's columns in the input; empty: one global group.
+    pub key: Vec<usize>,
+    /// The window. The event time of a result is its window's end − 1 ms.
+    pub window: TumbleSpec,
+    /// How long after its end a window still takes rows, in milliseconds.
+    pub lateness_ms: i64,
+    /// The values.
+    pub aggregates: Aggregates,
+}
