@@ -2,6 +2,19 @@
 //!
 //! Usable on their own: nothing here knows of dataflow, Arrow or Kubernetes.
 
+mod access;
+mod entry;
+mod error;
 pub mod ids;
+pub mod key;
+pub mod list;
+mod memtable;
 pub mod names;
+mod obsolete;
+pub mod shard;
+pub mod store;
+mod varint;
 pub mod version;
+
+pub use access::{Access, Get, Pending};
+pub use error::{Remedy, StateError, StoreOp};

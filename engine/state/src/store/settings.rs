@@ -1,0 +1,56 @@
+//! Settings of the state store: plain data with units and defaults.
+
+/// How much memory and how many requests the shards of one process may use, and how they cut files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Hard limit of the block cache, for all shards of the process.
+    pub cache_bytes: usize,
+    /// A shard's memtable beyond this size is spilled between checkpoints.
+    pub memtable_bytes: usize,
+    /// Uncompressed size at which a data block is closed.
+    pub block_bytes: usize,
+    /// Size at which a table file is closed at the next border of key groups (at twice this size
+    /// anywhere).
+    pub table_bytes: usize,
+    /// Size of the first sorted level; each deeper one may have ten times the size.
+    pub level_bytes: u64,
+    /// Requests to the object store at the same time.
+    pub requests_in_flight_max: usize,
+    /// Bytes in requests to the object store at the same time.
+    pub bytes_in_flight_max: usize,
+    /// How often one request is tried before its error is final.
+    pub attempts_max: u32,
+    /// How long one attempt may take.
+    pub attempt_timeout_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 256 << 20,
+            memtable_bytes: 32 << 20,
+            block_bytes: 16 << 10,
+            table_bytes: 32 << 20,
+            level_bytes: 128 << 20,
+            requests_in_flight_max: 1024,
+            bytes_in_flight_max: 64 << 20,
+            attempts_max: 10,
+            attempt_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Settings {
+    /// Divides a worker's memory for state among cache, write buffers and requests in flight.
+    pub fn for_memory(bytes: u64, shards: usize) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        // A shard has an active memtable and frozen ones beside it.
+        let memtables = shards.max(1) * (crate::shard::FROZEN_MAX + 1);
+        Self {
+            cache_bytes: bytes / 2,
+            memtable_bytes: (bytes * 3 / 8 / memtables).clamp(64 << 10, 64 << 20),
+            bytes_in_flight_max: (bytes / 8).clamp(1 << 20, 256 << 20),
+            ..Self::default()
+        }
+    }
+}
