@@ -27,7 +27,8 @@ use crate::error::StateError;
 use crate::ids::KeyGroupRange;
 use crate::key::StateKey;
 use crate::memtable::Memtable;
-use crate::store::{ObjectNamer, StateStore};
+use crate::names::ObjectNamer;
+use crate::store::StateStore;
 use crate::version::Version;
 
 pub use self::checkpoint::{CheckpointedShard, ShardCheckpoint};

@@ -1,6 +1,5 @@
 //! What all shards of one process share: settings, the object store with its limits, the cache.
 
-mod names;
 mod settings;
 
 use std::sync::Arc;
@@ -8,7 +7,6 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-pub use self::names::ObjectNamer;
 pub use self::settings::Settings;
 
 /// What all shards of one process share. One per worker process.
