@@ -9,11 +9,16 @@
 //! - [`exchange`] — channels between subtasks: messages, credit, codec, input gates.
 //! - [`network`] — RPC behind a trait: gRPC, or simulated.
 //! - [`protocol`] — the messages of `proto/weir.proto`.
+//! - [`cluster`], [`plan`] — where workers run, and which ones a job needs next.
+//! - [`coordinator`] — the task that owns a job: generations, checkpoints, commits, clean-up.
 
+pub mod cluster;
+pub mod coordinator;
 pub mod exchange;
 pub mod network;
 pub mod objects;
 pub mod pipeline;
+pub mod plan;
 pub mod protocol;
 pub mod rows;
 pub mod sink;

@@ -1,0 +1,3 @@
+//! The coordinator: one task that owns a running job.
+
+pub mod status;

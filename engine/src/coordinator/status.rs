@@ -1,0 +1,126 @@
+//! What a coordinator tells the world: a value behind a `watch`, never decided from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use weir_state::ids::{CheckpointId, Generation};
+
+/// Where a job is in its life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits for workers, or deploys the first generation.
+    #[default]
+    Starting,
+    /// Processes rows.
+    Running,
+    /// Lost workers or met an error, and comes back from the last checkpoint.
+    Recovering,
+    /// Takes its last checkpoint before it pauses.
+    Suspending,
+    /// Paused; its state can be taken over.
+    Suspended,
+    /// All bounded input is read and all output committed.
+    Finished,
+    /// Gave up; the sentence says why and where.
+    Failed(String),
+    /// Another owner or a newer coordinator has taken over; this one has stopped.
+    Fenced(String),
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Recovering => "recovering",
+            Self::Suspending => "suspending",
+            Self::Suspended => "suspended",
+            Self::Finished => "finished",
+            Self::Failed(_) => "failed",
+            Self::Fenced(_) => "fenced",
+        })
+    }
+}
+
+impl Phase {
+    /// Whether the job will not go on by itself.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Suspended | Self::Finished | Self::Failed(_) | Self::Fenced(_))
+    }
+}
+
+/// Rows of one step, since the run began: committed ones and those of the running generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepRows {
+    /// Rows taken in.
+    pub rows_in: u64,
+    /// Rows given on.
+    pub rows_out: u64,
+    /// Rows that came after all their windows had closed.
+    pub late: u64,
+    /// Rows that did not parse.
+    pub bad: u64,
+    /// Bytes written (sinks).
+    pub bytes_out: u64,
+}
+
+impl std::ops::AddAssign for StepRows {
+    fn add_assign(&mut self, other: Self) {
+        self.rows_in += other.rows_in;
+        self.rows_out += other.rows_out;
+        self.late += other.late;
+        self.bad += other.bad;
+        self.bytes_out += other.bytes_out;
+    }
+}
+
+/// Everything worth showing of a job, as of now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Where it is.
+    pub phase: Phase,
+    /// The generation that runs or is being deployed.
+    pub generation: Generation,
+    /// Worker processes wanted.
+    pub workers_wanted: u32,
+    /// Worker processes that answer.
+    pub workers_ready: u32,
+    /// Counters by step.
+    pub steps: BTreeMap<String, StepRows>,
+    /// Rows read by sources.
+    pub rows_in: u64,
+    /// Rows taken by sinks.
+    pub rows_out: u64,
+    /// Rows read per second, over the last few seconds.
+    pub rows_per_second: u64,
+    /// The least watermark of the keyed steps in milliseconds; none: no step has one yet.
+    pub watermark_ms: Option<i64>,
+    /// The last completed checkpoint; 0: none.
+    pub checkpoint: CheckpointId,
+    /// Checkpoints completed by this process.
+    pub checkpoints: u64,
+    /// Checkpoints that failed one after the other.
+    pub checkpoint_failures: u32,
+    /// Errors reported by workers after which the job went on.
+    pub restarts: u64,
+    /// Workers that were lost and replaced.
+    pub replaced: u64,
+    /// Changes of width.
+    pub rescales: u64,
+    /// Requests to the state store.
+    pub requests: u64,
+    /// The last thing worth saying.
+    pub message: String,
+}
+
+impl Status {
+    /// Rows that came too late, over all steps.
+    pub fn late_rows(&self) -> u64 {
+        self.steps.values().map(|step| step.late).sum()
+    }
+
+    /// Rows that did not parse, over all steps.
+    pub fn bad_rows(&self) -> u64 {
+        self.steps.values().map(|step| step.bad).sum()
+    }
+}

@@ -1,0 +1,278 @@
+//! Decides which worker processes a job needs next, and when a new generation begins.
+//!
+//! [`plan`] is the whole policy: plain values in, plain values out. No clock, no random numbers,
+//! no I/O, no logging. What can't be done yet is a [`Waiting`] reason, shown to the user.
+//! `run_job` observes, plans and acts in a loop; every cluster obeys the same plan.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::cluster::{Exit, Member, WorkerState, WorkerView};
+
+/// What the job wants, as its coordinator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobView {
+    /// Worker processes wanted.
+    pub replicas: u32,
+    /// Whether the job runs, pauses or is over.
+    pub wish: Wish,
+    /// Incarnations of the workers of the generation that runs or is being deployed, by ordinal.
+    pub deployed: Option<Vec<String>>,
+    /// Incarnations that do not answer any more, whatever their process looks like.
+    pub lost: BTreeSet<String>,
+}
+
+/// Whether workers are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// Workers, and a generation on them.
+    #[default]
+    Run,
+    /// Workers, but no new generation yet: the pause after an error.
+    Hold,
+    /// No workers: finished, failed, suspended or fenced.
+    End,
+}
+
+/// One act upon the cluster, or (`Deploy`) upon the coordinator. Each is safe to repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a worker.
+    Start {
+        /// Whose place it takes.
+        ordinal: u32,
+    },
+    /// End a worker.
+    Stop {
+        /// Whose.
+        ordinal: u32,
+    },
+    /// Drop a dead worker.
+    Forget {
+        /// Whose.
+        ordinal: u32,
+        /// How it ended, for the restart budget.
+        exit: Exit,
+    },
+    /// Begin a new generation on these workers (index = ordinal).
+    Deploy {
+        /// All workers of the generation.
+        workers: Vec<Member>,
+    },
+}
+
+/// Why nothing (more) is being done right now. Shown to the user word for word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Workers have not announced themselves.
+    Starting {
+        /// Those that have.
+        ready: u32,
+        /// Those that must.
+        wanted: u32,
+    },
+    /// The pause after an error has not passed.
+    Pause,
+    /// Workers have not ended.
+    Ending {
+        /// How many.
+        left: u32,
+    },
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting { ready, wanted } => {
+                write!(f, "waiting for workers: {ready} of {wanted} are ready")
+            }
+            Self::Pause => f.write_str("waiting before the next start"),
+            Self::Ending { left } => write!(f, "waiting for {left} workers to end"),
+        }
+    }
+}
+
+/// What to do now, and why not more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be done in this order.
+    pub actions: Vec<Action>,
+    /// What the job waits for.
+    pub waiting: Option<Waiting>,
+}
+
+/// The whole policy of worker processes and generations.
+pub fn plan(job: &JobView, seen: &[WorkerView]) -> Plan {
+    match job.wish {
+        Wish::End => plan_end(seen),
+        Wish::Run | Wish::Hold => plan_run(job, seen),
+    }
+}
+
+fn plan_end(seen: &[WorkerView]) -> Plan {
+    let actions: Vec<Action> = seen.iter().map(end).collect();
+    let left = count(seen.iter().filter(|worker| !matches!(worker.state, WorkerState::Dead(_))));
+    Plan { actions, waiting: (left > 0).then_some(Waiting::Ending { left }) }
+}
+
+fn end(worker: &WorkerView) -> Action {
+    match &worker.state {
+        WorkerState::Dead(exit) => Action::Forget { ordinal: worker.ordinal, exit: exit.clone() },
+        WorkerState::Starting | WorkerState::Ready(_) => Action::Stop { ordinal: worker.ordinal },
+    }
+}
+
+fn plan_run(job: &JobView, seen: &[WorkerView]) -> Plan {
+    let is_wanted = |worker: &WorkerView| worker.ordinal < job.replicas && !is_lost(job, worker);
+    // A dead worker is replaced in the same breath; a lost one only once its process has ended.
+    let mut actions: Vec<Action> = seen
+        .iter()
+        .filter(|worker| !is_wanted(worker) || matches!(worker.state, WorkerState::Dead(_)))
+        .map(end)
+        .collect();
+    let taken: BTreeSet<u32> = seen
+        .iter()
+        .filter(|worker| !matches!(worker.state, WorkerState::Dead(_)))
+        .map(|worker| worker.ordinal)
+        .collect();
+    let free = (0..job.replicas).filter(|ordinal| !taken.contains(ordinal));
+    actions.extend(free.map(|ordinal| Action::Start { ordinal }));
+
+    let ready: Vec<Member> = seen
+        .iter()
+        .filter(|worker| is_wanted(worker))
+        .filter_map(|worker| match &worker.state {
+            WorkerState::Ready(member) => Some(member.clone()),
+            WorkerState::Starting | WorkerState::Dead(_) => None,
+        })
+        .collect();
+    if count(ready.iter()) < job.replicas {
+        let waiting = Waiting::Starting { ready: count(ready.iter()), wanted: job.replicas };
+        return Plan { actions, waiting: Some(waiting) };
+    }
+    if job.deployed.as_ref().is_some_and(|deployed| is_same(deployed, &ready)) {
+        return Plan { actions, waiting: None };
+    }
+    if job.wish == Wish::Hold {
+        return Plan { actions, waiting: Some(Waiting::Pause) };
+    }
+    actions.push(Action::Deploy { workers: ready });
+    Plan { actions, waiting: None }
+}
+
+fn is_lost(job: &JobView, worker: &WorkerView) -> bool {
+    match &worker.state {
+        WorkerState::Ready(member) => job.lost.contains(&member.incarnation),
+        WorkerState::Starting | WorkerState::Dead(_) => false,
+    }
+}
+
+fn is_same(deployed: &[String], ready: &[Member]) -> bool {
+    deployed.iter().eq(ready.iter().map(|member| &member.incarnation))
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str) -> Member {
+        Member { incarnation: name.to_owned(), address: format!("{name}:1") }
+    }
+
+    fn ready(ordinal: u32, name: &str) -> WorkerView {
+        WorkerView { ordinal, state: WorkerState::Ready(member(name)) }
+    }
+
+    fn dead(ordinal: u32) -> WorkerView {
+        WorkerView { ordinal, state: WorkerState::Dead(Exit::Lost("killed".to_owned())) }
+    }
+
+    fn forget(ordinal: u32) -> Action {
+        Action::Forget { ordinal, exit: Exit::Lost("killed".to_owned()) }
+    }
+
+    /// A healthy job on two workers; each test changes the one thing it is about.
+    fn steady() -> JobView {
+        JobView {
+            replicas: 2,
+            deployed: Some(vec!["a".to_owned(), "b".to_owned()]),
+            ..JobView::default()
+        }
+    }
+
+    #[test]
+    fn a_steady_job_is_left_alone() {
+        assert_eq!(plan(&steady(), &[ready(0, "a"), ready(1, "b")]), Plan::default());
+    }
+
+    #[test]
+    fn a_new_job_starts_all_its_workers() {
+        let job = JobView { deployed: None, ..steady() };
+        let planned = plan(&job, &[]);
+        assert_eq!(planned.actions, [Action::Start { ordinal: 0 }, Action::Start { ordinal: 1 }]);
+        assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 0, wanted: 2 }));
+    }
+
+    #[test]
+    fn nothing_is_deployed_before_all_workers_are_ready() {
+        let job = JobView { deployed: None, ..steady() };
+        let starting = WorkerView { ordinal: 1, state: WorkerState::Starting };
+        let planned = plan(&job, &[ready(0, "a"), starting]);
+        assert_eq!(planned.actions, []);
+        assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 1, wanted: 2 }));
+    }
+
+    #[test]
+    fn a_generation_begins_once_all_workers_are_ready() {
+        let job = JobView { deployed: None, ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
+        assert_eq!(planned.actions, [Action::Deploy { workers: vec![member("a"), member("b")] }]);
+        assert_eq!(planned.waiting, None);
+    }
+
+    #[test]
+    fn a_dead_worker_is_forgotten_and_replaced_at_once() {
+        let planned = plan(&steady(), &[ready(0, "a"), dead(1)]);
+        assert_eq!(planned.actions, [forget(1), Action::Start { ordinal: 1 }]);
+    }
+
+    #[test]
+    fn a_replaced_worker_makes_a_new_generation() {
+        let planned = plan(&steady(), &[ready(0, "a"), ready(1, "c")]);
+        assert_eq!(planned.actions, [Action::Deploy { workers: vec![member("a"), member("c")] }]);
+    }
+
+    #[test]
+    fn a_lost_worker_is_stopped_and_its_place_stays_taken_until_it_is_dead() {
+        let job = JobView { lost: BTreeSet::from(["b".to_owned()]), ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 1 }]);
+        assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 1, wanted: 2 }));
+    }
+
+    #[test]
+    fn workers_beyond_replicas_are_stopped() {
+        let planned = plan(&steady(), &[ready(0, "a"), ready(1, "b"), ready(2, "c")]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 2 }]);
+    }
+
+    #[test]
+    fn a_pause_keeps_workers_but_deploys_nothing() {
+        let job = JobView { wish: Wish::Hold, deployed: None, ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
+        assert_eq!(planned, Plan { actions: vec![], waiting: Some(Waiting::Pause) });
+    }
+
+    #[test]
+    fn an_ended_job_stops_and_forgets_everything() {
+        let job = JobView { wish: Wish::End, ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), dead(1)]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }, forget(1)]);
+        assert_eq!(planned.waiting, Some(Waiting::Ending { left: 1 }));
+        assert_eq!(plan(&job, &[]), Plan::default());
+    }
+}
