@@ -1,1 +1,32 @@
-//! Stub.
+//! Weir's custom resources: types, rules, defaults, and the generator of their definitions.
+//!
+//! No client and no engine: `operator` translates a [`StatefulJob`] into what the engine takes.
+//!
+//! - `job.rs` — `StatefulJob` with its schema, defaults and CEL rules; start reading here
+//! - `units.rs`, `columns.rs` — durations, sizes, ordered columns
+//! - `rule.rs` — texts of CEL rules that several fields share
+//! - `definition.rs` — the generated definition, for `weir crd` and the chart
+//! - `manifest.rs` — a manifest's text becomes a `StatefulJob`, or all of its problems at once
+//!
+//! What must stay true: defaults and bounds stand in the types and nowhere else; the reader of
+//! manifests takes them from the schema.
+
+mod columns;
+mod definition;
+#[expect(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, with its visibility, into a function"
+)]
+mod job;
+mod rule;
+mod units;
+
+pub use columns::Columns;
+pub use definition::{chart_yaml, crd, crd_yaml};
+pub use job::{
+    AggregateSpec, CheckpointSpec, CheckpointStatus, EventTimeSpec, FailoverSpec, FilesSink,
+    FilesSource, GenerateSource, Inputs, KeysSource, NoFields, OnError, Phase, PrintSink,
+    SecretRef, SinkFormat, SinkSpec, SourceFormat, SourceSpec, StateSpec, StatefulJob,
+    StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, Verb, WindowSpec,
+};
+pub use units::{Duration, InvalidUnit, Quantity};

@@ -1,0 +1,250 @@
+//! `StatefulJob`: the resource, its policies and its state.
+//!
+//! Part of the custom resource definition: a field may be added, never renamed, never given a new
+//! meaning. Doc comments are what `kubectl explain` prints. Rules that join several fields stand
+//! here as CEL for an API server and in `manifest/rules.rs` for the command line.
+//!
+//! - `job/step.rs` — a step of the pipeline and its verb
+//! - `job/source.rs`, `job/sink.rs` — where rows come from and go to
+//! - `job/status.rs` — what the operator reports
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::rule::{at_least, set_once};
+use crate::units::{Duration, Quantity};
+
+mod sink;
+mod source;
+mod status;
+mod step;
+
+pub use sink::{FilesSink, NoFields, PrintSink, SinkFormat, SinkSpec};
+pub use source::{
+    EventTimeSpec, FilesSource, GenerateSource, KeysSource, OnError, SecretRef, SourceFormat,
+    SourceSpec, StoreSpec,
+};
+pub use status::{CheckpointStatus, Phase, StatefulJobStatus};
+pub use step::{AggregateSpec, Inputs, StepSpec, Verb, WindowSpec};
+
+/// A streaming job whose state lives in an object store.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "weir.dev",
+    version = "v1alpha1",
+    kind = "StatefulJob",
+    plural = "statefuljobs",
+    shortname = "sj",
+    namespaced,
+    doc = "A streaming job whose state lives in an object store.",
+    derive = "PartialEq",
+    status = "StatefulJobStatus",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Checkpoint", type_ = "date", json_path = ".status.lastCheckpoint.time"),
+    printcolumn(name = "Restarts", type_ = "integer", json_path = ".status.restarts"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
+    validation = Rule::new("self.metadata.name.size() <= 40")
+        .message("metadata.name: a job's name has at most 40 characters"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name: a job's name has lower-case letters, digits and -, begins with a \
+                  letter and does not end with -")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.replicas * self.slots <= self.state.keyGroups")
+    .message("replicas × slots is more than state.keyGroups: a subtask needs a key group")
+    .field_path(".replicas"))]
+pub struct StatefulJobSpec {
+    /// Worker processes. Width, the number of subtasks of each step, is replicas × slots.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 32_768))]
+    pub replicas: u32,
+
+    /// Subtasks of each step per worker.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 64))]
+    pub slots: u32,
+
+    /// The steps, in flow order: a step reads only steps above it.
+    #[schemars(length(min = 1, max = 200))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[x_kube(
+        validation = Rule::new("self.all(s, self.exists_one(t, t.id == s.id))")
+            .message("the id of a step is unique"),
+        validation = Rule::new("self.exists(s, has(s.sink))").message("a pipeline has a sink")
+    )]
+    pub pipeline: Vec<StepSpec>,
+
+    /// Where state lives and how it is cut.
+    #[serde(default)]
+    #[x_kube(
+        validation = Rule::new(set_once("uri"))
+            .message("state.uri is fixed for the job's life"),
+        validation = Rule::new("self.keyGroups == oldSelf.keyGroups")
+            .message("state.keyGroups is fixed for the job's life")
+    )]
+    pub state: StateSpec,
+
+    /// When checkpoints are taken and how many are kept.
+    #[serde(default)]
+    pub checkpoint: CheckpointSpec,
+
+    /// When a worker counts as lost, and how many errors a job may report.
+    #[serde(default)]
+    pub failover: FailoverSpec,
+}
+
+/// Where state lives and how it is cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StateSpec {
+    /// Folder of the job's state in an object store, as in s3://bucket/folder; fixed for the job's
+    /// life. `weir run` keeps state in its data folder instead unless --state says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), extend("x-weir" = "uri"))]
+    #[x_kube(validation = Rule::new(crate::rule::ABSOLUTE_URI).message(crate::rule::ABSOLUTE_URI_WORDS))]
+    pub uri: Option<String>,
+
+    /// How to reach the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSpec>,
+
+    /// Slices of the key space, the unit in which state moves between subtasks and so the greatest
+    /// width; fixed for the job's life.
+    #[serde(default = "key_groups")]
+    #[schemars(range(min = 1, max = 32_768))]
+    pub key_groups: u16,
+
+    /// Memory per worker for write buffers, cache and reads in flight.
+    #[serde(default = "memory")]
+    #[schemars(extend("x-weir-min" = "1Mi"))]
+    #[x_kube(validation = Rule::new("isQuantity(string(self)) && \
+                                     quantity(string(self)).compareTo(quantity('1Mi')) >= 0")
+        .message("memory is a quantity of at least 1Mi"))]
+    pub memory: Quantity,
+}
+
+impl Default for StateSpec {
+    fn default() -> Self {
+        Self { uri: None, store: None, key_groups: key_groups(), memory: memory() }
+    }
+}
+
+/// When checkpoints are taken and how many are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointSpec {
+    /// From the start of one checkpoint to the start of the next; at least 100ms. Shorter: output
+    /// is visible sooner and less is replayed after a failure. Longer: fewer requests to the store.
+    #[serde(default = "interval")]
+    #[schemars(extend("x-weir-min" = "100ms"))]
+    #[x_kube(validation = Rule::new(at_least("100ms")).message("interval is at least 100ms"))]
+    pub interval: Duration,
+
+    /// A checkpoint that made no progress for this long is given up; at least 100ms.
+    #[serde(default = "checkpoint_timeout")]
+    #[schemars(extend("x-weir-min" = "100ms"))]
+    #[x_kube(validation = Rule::new(at_least("100ms")).message("timeout is at least 100ms"))]
+    pub timeout: Duration,
+
+    /// Least time from the end of one checkpoint to the start of the next.
+    #[serde(default = "no_time")]
+    pub min_pause: Duration,
+
+    /// Completed checkpoints that are kept.
+    #[serde(default = "retained")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub retained: u32,
+
+    /// Failed checkpoints in a row that the job survives. Absent: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub tolerable_failures: Option<u32>,
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        Self {
+            interval: interval(),
+            timeout: checkpoint_timeout(),
+            min_pause: no_time(),
+            retained: retained(),
+            tolerable_failures: None,
+        }
+    }
+}
+
+/// When a worker counts as lost, and how many errors a job may report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverSpec {
+    /// A worker that is silent for this long is replaced; at least 100ms.
+    #[serde(default = "failover_timeout")]
+    #[schemars(extend("x-weir-min" = "100ms"))]
+    #[x_kube(validation = Rule::new(at_least("100ms")).message("timeout is at least 100ms"))]
+    pub timeout: Duration,
+
+    /// Errors that workers may report within `within` before the job fails. Lost connections and
+    /// killed processes do not count.
+    #[serde(default = "restarts")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub restarts: u32,
+
+    /// The time over which `restarts` is counted; at least 1s.
+    #[serde(default = "within")]
+    #[schemars(extend("x-weir-min" = "1s"))]
+    #[x_kube(validation = Rule::new(at_least("1s")).message("within is at least 1s"))]
+    pub within: Duration,
+}
+
+impl Default for FailoverSpec {
+    fn default() -> Self {
+        Self { timeout: failover_timeout(), restarts: restarts(), within: within() }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn key_groups() -> u16 {
+    128
+}
+
+fn memory() -> Quantity {
+    Quantity::from_mebibytes(512)
+}
+
+fn interval() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn checkpoint_timeout() -> Duration {
+    Duration::from_secs(600)
+}
+
+fn no_time() -> Duration {
+    Duration::ZERO
+}
+
+fn retained() -> u32 {
+    3
+}
+
+fn failover_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn restarts() -> u32 {
+    10
+}
+
+fn within() -> Duration {
+    Duration::from_secs(600)
+}

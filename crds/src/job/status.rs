@@ -1,0 +1,109 @@
+//! What the operator reports of a job. Nothing is ever decided from it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator reports of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatefulJobStatus {
+    /// Generation of the spec that this status speaks of; -1 before the operator saw any.
+    #[serde(default = "unobserved")]
+    pub observed_generation: i64,
+
+    /// Where the job is in its life.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// Workers that take part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub replicas: Option<u32>,
+
+    /// Selects the workers' pods; for the scale subresource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// Number of the living set of workers; it grows with each failover and rescale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub generation: Option<u64>,
+
+    /// The last completed checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_checkpoint: Option<CheckpointStatus>,
+
+    /// Restarts after errors that workers reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub restarts: Option<u32>,
+
+    /// One line with numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+
+    /// Ready, Reconciling, Stalled and CheckpointsHealthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+impl Default for StatefulJobStatus {
+    fn default() -> Self {
+        Self {
+            observed_generation: unobserved(),
+            phase: None,
+            replicas: None,
+            selector: None,
+            generation: None,
+            last_checkpoint: None,
+            restarts: None,
+            message: None,
+            conditions: Vec::new(),
+        }
+    }
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Accepted, nothing started.
+    Pending,
+    /// Workers start.
+    Starting,
+    /// Rows are processed.
+    Running,
+    /// Subtasks move to another set of workers.
+    Rescaling,
+    /// Lost workers are replaced.
+    Recovering,
+    /// The last checkpoint before a pause is taken.
+    Suspending,
+    /// Paused; state is kept, no worker runs.
+    Suspended,
+    /// All input was read and all output is committed.
+    Finished,
+    /// Given up; `message` says why.
+    Failed,
+    /// The resource is being deleted.
+    Deleting,
+}
+
+/// A completed checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointStatus {
+    /// Its number.
+    #[schemars(range(min = 0))]
+    pub id: u64,
+
+    /// When it was complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+}
+
+fn unobserved() -> i64 {
+    -1
+}

@@ -1,0 +1,228 @@
+//! A step of the pipeline: its id, what it reads, its verb.
+
+use std::borrow::Cow;
+
+use kube::KubeSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{NoFields, SinkSpec, SourceSpec};
+use crate::columns::COLUMN_BYTES_MAX;
+use crate::rule::{at_least, shorter};
+use crate::units::Duration;
+
+/// Bytes of an expression.
+pub(crate) const EXPRESSION_BYTES_MAX: usize = 4_096;
+
+/// A step: an id, the steps it reads, and exactly one verb.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "[has(self.source), has(self.filter), has(self.select), has(self.union), \
+     has(self.aggregate), has(self.sink)].filter(v, v).size() == 1")
+    .message("a step has exactly one verb: source, filter, select, union, aggregate or sink"))]
+pub struct StepSpec {
+    /// Name of the step: a letter, then lower-case letters, digits and _; at most 40 characters,
+    /// unique. It names the state, the metrics and the node in every picture.
+    #[schemars(regex(pattern = r"^[a-z][a-z0-9_]*$"), length(min = 1, max = 40), extend("x-weir" = "id"))]
+    pub id: String,
+
+    /// The step that this one reads, or a list of steps for a union; none for a source.
+    #[serde(default, skip_serializing_if = "Inputs::is_empty")]
+    pub from: Inputs,
+
+    /// Reads rows from outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSpec>,
+
+    /// Keeps the rows for which this SQL expression is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Expression>")]
+    pub filter: Option<String>,
+
+    /// Projects to these SQL select items, in their order: origin, dep_delay - 15 as late, "*",
+    /// "* except (a, b)".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Expression>>", length(min = 1, max = 1024))]
+    pub select: Option<Vec<String>>,
+
+    /// The rows of all steps in `from`, which have the same columns and types in any order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub union: Option<NoFields>,
+
+    /// One row per group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<AggregateSpec>,
+
+    /// Writes rows to the outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sink: Option<SinkSpec>,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verb<'a> {
+    /// Reads rows from outside.
+    Source(&'a SourceSpec),
+    /// Keeps rows.
+    Filter(&'a str),
+    /// Projects.
+    Select(&'a [String]),
+    /// Rows of several steps.
+    Union,
+    /// One row per group.
+    Aggregate(&'a AggregateSpec),
+    /// Writes rows to the outside.
+    Sink(&'a SinkSpec),
+}
+
+impl StepSpec {
+    /// The step's verb; of a step that [`crate::read_manifest`] gave there is exactly one.
+    #[must_use]
+    pub fn verb(&self) -> Option<Verb<'_>> {
+        let verbs = [
+            self.source.as_ref().map(Verb::Source),
+            self.filter.as_deref().map(Verb::Filter),
+            self.select.as_deref().map(Verb::Select),
+            self.union.as_ref().map(|_| Verb::Union),
+            self.aggregate.as_ref().map(Verb::Aggregate),
+            self.sink.as_ref().map(Verb::Sink),
+        ];
+        verbs.into_iter().flatten().next()
+    }
+}
+
+/// Schema of a SQL expression or select item.
+struct Expression;
+
+impl JsonSchema for Expression {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Expression".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": EXPRESSION_BYTES_MAX,
+            "x-weir": "expression",
+        })
+    }
+}
+
+/// Schema of a column's name.
+pub(super) struct ColumnName;
+
+impl JsonSchema for ColumnName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ColumnName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": COLUMN_BYTES_MAX,
+            "x-weir": "column",
+        })
+    }
+}
+
+/// The steps that a step reads: written as one id, or as a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs(pub Vec<String>);
+
+impl Inputs {
+    /// Whether nothing is read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Inputs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Inputs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            One(String),
+            Many(Vec<String>),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::One(id) => Self(vec![id]),
+            Written::Many(ids) => Self(ids),
+        })
+    }
+}
+
+impl JsonSchema for Inputs {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Inputs".into()
+    }
+
+    /// A structural schema has no "text or list", so an API server takes anything here and CEL
+    /// cannot see it; the reader of manifests and the operator look closer.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"x-kubernetes-preserve-unknown-fields": true, "x-weir": "inputs"})
+    }
+}
+
+/// One row per group: columns of the key, `window_start`, `window_end`, then the values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AggregateSpec {
+    /// Columns of the group's key, at most 32. Absent: one global group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<ColumnName>", length(max = 32))]
+    #[x_kube(validation = Rule::new("self.all(c, self.exists_one(d, d == c))")
+        .message("a key names a column once"))]
+    pub key: Vec<String>,
+
+    /// The windows in which rows are grouped by event time.
+    pub window: WindowSpec,
+
+    /// Select items of aggregates: count(*) as flights, sum(a) / count(*) as mean.
+    #[schemars(with = "Vec<Expression>", length(min = 1, max = 1024))]
+    pub values: Vec<String>,
+
+    /// How long after its end a window still takes rows.
+    #[serde(default = "super::no_time")]
+    pub lateness: Duration,
+}
+
+/// A window [start, end), aligned to 1970-01-01T00:00Z.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(format!("!has(self.offset) || {}", shorter("self.offset", "self.tumble")))
+    .message("offset is shorter than tumble"))]
+pub struct WindowSpec {
+    /// Length of windows that follow each other; at least 1ms.
+    #[schemars(extend("x-weir-min" = "1ms"))]
+    #[x_kube(validation = Rule::new(at_least("1ms")).message("tumble is at least 1ms"))]
+    pub tumble: Duration,
+
+    /// Shifts the windows; shorter than `tumble`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<Duration>,
+}
