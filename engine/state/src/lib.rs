@@ -5,11 +5,14 @@
 mod access;
 mod entry;
 mod error;
+pub mod gc;
 pub mod ids;
+pub mod journal;
 pub mod key;
 pub mod list;
 mod memtable;
 pub mod names;
+pub mod objects;
 mod obsolete;
 pub mod shard;
 pub mod store;

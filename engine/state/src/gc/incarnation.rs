@@ -1,0 +1,97 @@
+//! Deletion of a whole incarnation, and of sink files by their names.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+
+use super::GcError;
+use crate::journal::Root;
+use crate::names::{self, Incarnation, SinkFile};
+use crate::objects::{Place, StoreOperation};
+
+/// Objects per deletion.
+const PAGE_OBJECTS: usize = 1_000;
+
+/// Deletes all of an incarnation that is not the present one; its claim stays, so nothing of it is
+/// ever taken for the present one.
+///
+/// A crash anywhere resumes: [`Root::dead`] names it until nothing is left.
+pub async fn delete_incarnation(root: &Root, dead: &Incarnation) -> Result<(), GcError> {
+    if root.present().await?.as_ref() == Some(dead) {
+        // The caller's view is old; deleting would lose a living job.
+        let incarnation = dead.to_string();
+        return Err(GcError::Present { incarnation });
+    }
+    let place = root.incarnation(dead);
+    delete_below(&place, &place.prefix).await?;
+    if let Some(folder) = place.local {
+        // Temporary files of puts that a crash cut off are no objects.
+        let removed = weir_runtime::task::blocking(move || std::fs::remove_dir_all(folder));
+        drop(removed.await);
+    }
+    Ok(())
+}
+
+/// The committed files of `step` in a sink's folder, of any run, with their names.
+pub async fn sink_files(sink: &Place, step: &str) -> Result<Vec<(String, SinkFile)>, GcError> {
+    let listed = sink.store.list_with_delimiter(Some(&sink.prefix)).await;
+    let listed = listed.map_err(|error| sink.error(StoreOperation::List, &sink.prefix, error))?;
+    let names = listed.objects.iter().filter_map(|meta| meta.location.filename());
+    let files = names.filter_map(|name| Some((name.to_owned(), SinkFile::parse(name)?)));
+    let mut files: Vec<_> = files.filter(|(_, file)| file.step == step).collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}
+
+/// Deletes, for `--fresh`, what earlier runs left in a sink's folder and nothing else: first the
+/// staged pieces of `runs`, then all committed files of `step`, whatever their run.
+pub async fn delete_sink_files(
+    sink: &Place,
+    step: &str,
+    runs: &BTreeSet<String>,
+) -> Result<(), GcError> {
+    let mut dead = runs.clone();
+    let committed = sink_files(sink, step).await?;
+    dead.extend(committed.iter().map(|(_, file)| file.run.clone()));
+    for run in &dead {
+        delete_below(sink, &sink.path(&format!("_weir/{run}"))).await?;
+    }
+    let paths: Vec<Path> = committed.iter().map(|(name, _)| sink.path(name)).collect();
+    sink.delete(&paths).await?;
+    if let Some(folder) = &sink.local {
+        let (folder, step) = (folder.clone(), step.to_owned());
+        let removed = weir_runtime::task::blocking(move || remove_temporary(&folder, &step, &dead));
+        drop(removed.await);
+    }
+    Ok(())
+}
+
+/// Removes temporary files of cut-off copies of the step's files, and empty staging folders.
+fn remove_temporary(folder: &std::path::Path, step: &str, dead: &BTreeSet<String>) {
+    for run in dead {
+        drop(std::fs::remove_dir_all(folder.join("_weir").join(run)));
+    }
+    drop(std::fs::remove_dir(folder.join("_weir")));
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((name, attempt)) = name.to_str().and_then(|name| name.rsplit_once('#')) else {
+            continue;
+        };
+        let of_step = SinkFile::parse(name).is_some_and(|file| file.step == step);
+        if of_step && names::number(attempt).is_some() {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+async fn delete_below(place: &Place, folder: &Path) -> Result<(), GcError> {
+    let listing = place.store.list(Some(folder)).map_ok(|meta| meta.location);
+    let mut pages = listing.try_chunks(PAGE_OBJECTS).boxed();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| place.error(StoreOperation::List, folder, error.1))?;
+        place.delete(&page).await?;
+    }
+    Ok(())
+}

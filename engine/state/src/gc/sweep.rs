@@ -1,0 +1,218 @@
+//! The sweep: lists state and sink folders page by page, and deletes what is condemned.
+//!
+//! It acts on the journal's state as read by the caller. That is safe however old the state is:
+//! what a dead generation left unnamed is never named later.
+
+use std::collections::BTreeSet;
+use std::path::{Path as FilePath, PathBuf};
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use weir_runtime::task;
+
+use super::choose::{Fate, Verdict};
+use super::{GcError, SinkFolders};
+use crate::ids::Seq;
+use crate::journal::Journal;
+use crate::names;
+use crate::objects::{Place, StoreOperation};
+
+/// Objects looked at before what is condemned among them is deleted.
+const PAGE_OBJECTS: usize = 1_000;
+
+/// What a sweep found, and did or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Objects looked at.
+    pub seen: u64,
+    /// What goes, or went; and foreign objects, which stay.
+    pub swept: Vec<Swept>,
+}
+
+/// One object that a sweep says something about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Swept {
+    /// The object, as a user names it.
+    pub object: String,
+    /// What happens to it, and why.
+    pub fate: Fate,
+}
+
+impl SweepReport {
+    /// The objects that go, or went.
+    pub fn gone(&self) -> impl Iterator<Item = &Swept> {
+        self.swept.iter().filter(|swept| matches!(swept.fate, Fate::Goes(_)))
+    }
+}
+
+/// Deletes what dead generations left, below the incarnation's folder and the sinks' `_weir/`. To be
+/// called at each new generation, at the end, and once a day.
+pub async fn sweep(journal: &Journal, sinks: &SinkFolders) -> Result<SweepReport, GcError> {
+    walk(journal, sinks, true).await
+}
+
+/// What [`sweep`] would do now.
+pub async fn plan_sweep(journal: &Journal, sinks: &SinkFolders) -> Result<SweepReport, GcError> {
+    walk(journal, sinks, false).await
+}
+
+async fn walk(
+    journal: &Journal,
+    sinks: &SinkFolders,
+    delete: bool,
+) -> Result<SweepReport, GcError> {
+    let mut dead_runs: BTreeSet<String> =
+        journal.root().claimed().await?.into_iter().map(|incarnation| incarnation.id).collect();
+    let run = journal.incarnation().id.clone();
+    dead_runs.remove(&run);
+    let verdict = Verdict::new(journal.state(), &run, &dead_runs);
+    let mut sweeper = Sweeper { delete, report: SweepReport::default() };
+
+    let objects = journal.objects();
+    sweeper.folder(&objects, &objects.prefix, |name| verdict.object(name)).await?;
+    sweeper.leftovers(&objects, |name| verdict.leftover_object(name)).await?;
+    for (uri, place) in sinks {
+        let staging = place.path("_weir");
+        sweeper.folder(place, &staging, |name| verdict.staged(uri, name)).await?;
+        sweeper.leftovers(place, |name| verdict.leftover_in_sink(name)).await?;
+    }
+    let (place, end) = (journal.place(), journal.state().seq);
+    let over = journal.state().finished.is_some();
+    sweeper.leftovers(place, |name| leftover_record(name, end, over)).await?;
+    if delete {
+        journal.delete_below_floor().await?;
+    }
+    Ok(sweeper.report)
+}
+
+/// The fate of the temporary file of a journal record or base: numbers up to the end are taken.
+fn leftover_record(name: &str, end: Seq, over: bool) -> Fate {
+    let number = name.strip_prefix("journal/").or_else(|| name.strip_prefix("base/"));
+    match number.and_then(names::number) {
+        Some(number) if number <= end.0 || over => Fate::Goes(super::Why::Leftover),
+        Some(_) => Fate::Stays(super::Why::Living),
+        None => Fate::Stays(super::Why::Foreign),
+    }
+}
+
+struct Sweeper {
+    delete: bool,
+    report: SweepReport,
+}
+
+impl Sweeper {
+    /// Looks at all objects below `folder`; names are below `place`.
+    async fn folder(
+        &mut self,
+        place: &Place,
+        folder: &Path,
+        fate: impl Fn(&str) -> Fate,
+    ) -> Result<(), GcError> {
+        let listing = place.store.list(Some(folder)).map_ok(|meta| meta.location);
+        let mut pages = listing.try_chunks(PAGE_OBJECTS).boxed();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| place.error(StoreOperation::List, folder, error.1))?;
+            let mut doomed = Vec::new();
+            for path in page {
+                let fate = fate(&place.name_of(&path).unwrap_or_default());
+                if self.note(place.display(&path), fate) {
+                    doomed.push(path);
+                }
+            }
+            if self.delete {
+                place.delete(&doomed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the temporary files of puts in a local folder; `fate` gets the name of the object
+    /// that was to be.
+    async fn leftovers(
+        &mut self,
+        place: &Place,
+        fate: impl Fn(&str) -> Fate,
+    ) -> Result<(), GcError> {
+        let Some(root) = place.local.clone() else { return Ok(()) };
+        let found = task::blocking(move || temporary_files(&root)).await;
+        let mut doomed = Vec::new();
+        for (name, file) in found.unwrap_or_default() {
+            if self.note(file.display().to_string(), fate(&name)) {
+                doomed.push(file);
+            }
+        }
+        if self.delete {
+            let removed = task::blocking(move || {
+                for file in doomed {
+                    // Gone already, or in the way of nothing: the next sweep sees it again.
+                    drop(std::fs::remove_file(file));
+                }
+            });
+            drop(removed.await);
+        }
+        Ok(())
+    }
+
+    /// Reports an object; whether it goes.
+    fn note(&mut self, object: String, fate: Fate) -> bool {
+        self.report.seen += 1;
+        let goes = matches!(fate, Fate::Goes(_));
+        if goes || fate == Fate::Stays(super::Why::Foreign) {
+            self.report.swept.push(Swept { object, fate });
+        }
+        goes
+    }
+}
+
+/// Temporary files below `root` (`<name>#<n>`), each with the name of the object that was to be.
+fn temporary_files(root: &FilePath) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let file = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(file);
+                continue;
+            }
+            let Some(name) = file.strip_prefix(root).ok().and_then(FilePath::to_str) else {
+                continue;
+            };
+            if let Some((name, attempt)) = name.rsplit_once('#')
+                && names::number(attempt).is_some()
+            {
+                found.push((name.to_owned(), file.clone()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_cut_off_goes_once_its_number_is_taken() {
+        let fate = |name: &str, over| leftover_record(name, Seq(7), over);
+        assert!(matches!(fate("journal/00000000000000000007", false), Fate::Goes(_)));
+        assert!(matches!(fate("journal/00000000000000000008", false), Fate::Stays(_)));
+        assert!(matches!(fate("journal/00000000000000000008", true), Fate::Goes(_)));
+        assert!(matches!(fate("base/00000000000000000003", false), Fate::Goes(_)));
+        assert!(matches!(fate("objects/x", true), Fate::Stays(_)));
+    }
+
+    #[test]
+    fn temporary_files_are_found_wherever_they_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        for name in ["a/b/x.sst#1", "y#12", "plain", "a/z#", "a/z#1x"] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        let found: Vec<String> = temporary_files(root).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, ["a/b/x.sst", "y"]);
+    }
+}

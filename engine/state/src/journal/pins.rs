@@ -1,0 +1,99 @@
+//! Pins: whoever reads or forks a snapshot holds it, without writing to the job's journal.
+//!
+//! A pin is written first and then the tombstone is looked for; a deletion writes the tombstone first
+//! and then looks for pins. So at least one of the two sees the other.
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use prost::Message;
+
+use super::envelope::{Envelope, Kind, undecodable};
+use super::error::JournalError;
+use super::{Folder, Root};
+use crate::names::Incarnation;
+
+const TOMBSTONE: &str = "deleted";
+
+/// The content of a pin.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Pin {
+    /// When it stops to count, milliseconds since 1970; 0: never.
+    #[prost(int64, tag = "1")]
+    expires_ms: i64,
+}
+
+/// Pins `snapshot` of an incarnation for `holder` (a fork's job, or a reader with an expiry).
+///
+/// On `Ok` the snapshot stays until [`unpin`] or the expiry. Errors:
+/// [`JournalError::SnapshotGone`] when it is being deleted.
+pub async fn pin(
+    root: &Root,
+    incarnation: &Incarnation,
+    snapshot: &str,
+    holder: &str,
+    expires_ms: Option<i64>,
+) -> Result<(), JournalError> {
+    let folder = Folder::new(root, incarnation.clone());
+    let pin = Pin { expires_ms: expires_ms.unwrap_or(0) };
+    let path = path(&folder, snapshot, holder);
+    folder.place.write(&path, sealed(&folder, &pin)).await?;
+    if folder.place.read(&self::path(&folder, snapshot, TOMBSTONE)).await?.is_some() {
+        folder.place.delete(&[path]).await?;
+        return Err(JournalError::SnapshotGone { snapshot: snapshot.to_owned() });
+    }
+    Ok(())
+}
+
+/// Takes a pin away.
+pub async fn unpin(
+    root: &Root,
+    incarnation: &Incarnation,
+    snapshot: &str,
+    holder: &str,
+) -> Result<(), JournalError> {
+    let folder = Folder::new(root, incarnation.clone());
+    Ok(folder.place.delete(&[path(&folder, snapshot, holder)]).await?)
+}
+
+/// Declares that `snapshot` is to be deleted; on `Ok` nobody holds it and its name may be given up
+/// with [`super::Entry::DropSnapshot`].
+///
+/// Errors: [`JournalError::Pinned`]: not yet; no new pin succeeds meanwhile.
+pub async fn release_snapshot(
+    root: &Root,
+    incarnation: &Incarnation,
+    snapshot: &str,
+    now_ms: i64,
+) -> Result<(), JournalError> {
+    let folder = Folder::new(root, incarnation.clone());
+    let tombstone = path(&folder, snapshot, TOMBSTONE);
+    folder.place.write(&tombstone, sealed(&folder, &Pin::default())).await?;
+    let listed = folder.place.list(&folder.place.path(&format!("pins/{snapshot}")), None).await?;
+    let pins = listed.into_iter().map(|meta| meta.location).filter(|path| *path != tombstone);
+    let read = pins.map(async |path| {
+        let bytes = folder.place.read(&path).await?;
+        Ok::<_, JournalError>((path, bytes))
+    });
+    for (path, bytes) in try_join_all(read).await? {
+        let object = folder.place.display(&path);
+        let Some(bytes) = bytes else { continue };
+        let envelope = Envelope::decode(&object, &bytes, Kind::Pin, 0)?;
+        let pin = Pin::decode(envelope.payload).map_err(|error| undecodable(&object, &error))?;
+        if pin.expires_ms == 0 || pin.expires_ms > now_ms {
+            let holder = path.filename().unwrap_or_default().to_owned();
+            return Err(JournalError::Pinned { snapshot: snapshot.to_owned(), holder });
+        }
+    }
+    Ok(())
+}
+
+fn path(folder: &Folder, snapshot: &str, holder: &str) -> object_store::path::Path {
+    folder.place.path(&format!("pins/{snapshot}/{holder}"))
+}
+
+/// The same pin always has the same bytes, so writing it again changes nothing.
+fn sealed(folder: &Folder, pin: &Pin) -> Bytes {
+    let incarnation = folder.incarnation.to_string();
+    let payload = pin.encode_to_vec().into();
+    Envelope { kind: Kind::Pin, number: 0, id: 0, incarnation, payload }.encode()
+}

@@ -1,0 +1,133 @@
+//! Errors of object stores, by what a user can do about them.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+
+use object_store::Error;
+
+/// What was asked of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOperation {
+    /// A read.
+    Read,
+    /// A write.
+    Write,
+    /// A listing.
+    List,
+    /// A deletion.
+    Delete,
+}
+
+impl fmt::Display for StoreOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::List => "list",
+            Self::Delete => "delete",
+        })
+    }
+}
+
+/// What can go wrong with an object store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The URI is none that is understood.
+    #[error("{uri:?} cannot be opened: {what}")]
+    BadUri {
+        /// The URI.
+        uri: String,
+        /// What is wrong with it, and what would be right.
+        what: String,
+    },
+    /// The folder does not exist.
+    #[error("{uri} does not exist")]
+    Missing {
+        /// The folder.
+        uri: String,
+    },
+    /// No permission.
+    #[error(
+        "cannot {operation} {object}: permission denied; give this user the right, or choose another folder"
+    )]
+    Denied {
+        /// What was asked.
+        operation: StoreOperation,
+        /// Of which object or folder.
+        object: String,
+        /// The store's answer.
+        #[source]
+        cause: Error,
+    },
+    /// No space is left.
+    #[error("cannot {operation} {object}: no space is left; free some and run again")]
+    Full {
+        /// What was asked.
+        operation: StoreOperation,
+        /// Of which object.
+        object: String,
+        /// The store's answer.
+        #[source]
+        cause: Error,
+    },
+    /// The store lets a second create of one name succeed, or does not know the condition.
+    #[error(
+        "the store of {uri} does not honour create-if-absent (two creates of one name must not both succeed), so it cannot hold a job's state; choose a store that does"
+    )]
+    IgnoresCreateIfAbsent {
+        /// The folder.
+        uri: String,
+    },
+    /// Any other error; it may pass.
+    #[error("cannot {operation} {object}")]
+    Failed {
+        /// What was asked.
+        operation: StoreOperation,
+        /// Of which object or folder.
+        object: String,
+        /// The store's answer.
+        #[source]
+        cause: Error,
+    },
+}
+
+impl StoreError {
+    /// Whether trying again may help without anybody doing something.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Failed { cause, .. } => {
+                !matches!(cause, Error::NotImplemented { .. } | Error::NotSupported { .. })
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn classify(operation: StoreOperation, object: String, cause: Error) -> Self {
+        let denied =
+            matches!(cause, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
+        match io_kind(&cause) {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                Self::Full { operation, object, cause }
+            }
+            Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                Self::Denied { operation, object, cause }
+            }
+            _ if denied => Self::Denied { operation, object, cause },
+            _ => Self::Failed { operation, object, cause },
+        }
+    }
+}
+
+/// The kind of the I/O error that caused `error`, if one did.
+fn io_kind(error: &Error) -> Option<io::ErrorKind> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
