@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
@@ -104,10 +105,15 @@ impl Place {
 
     /// The object's bytes; `None` when there is none. Repeated on errors that may pass.
     pub async fn read(&self, path: &Path) -> Result<Option<Bytes>, StoreError> {
-        let once = async || match self.store.get(path).await {
-            Ok(found) => found.bytes().await.map(Some),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+        let once = || {
+            async {
+                match self.store.get(path).await {
+                    Ok(found) => found.bytes().await.map(Some),
+                    Err(Error::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+            .boxed()
         };
         self.repeat(StoreOperation::Read, path, once).await
     }
@@ -118,12 +124,12 @@ impl Place {
         folder: &Path,
         offset: Option<&Path>,
     ) -> Result<Vec<ObjectMeta>, StoreError> {
-        let once = async || {
+        let once = || {
             let listing = match offset {
                 Some(offset) => self.store.list_with_offset(Some(folder), offset),
                 None => self.store.list(Some(folder)),
             };
-            listing.try_collect::<Vec<_>>().await
+            listing.try_collect::<Vec<_>>().boxed()
         };
         let mut listed = self.repeat(StoreOperation::List, folder, once).await?;
         listed.sort_by(|a, b| a.location.cmp(&b.location));
@@ -132,7 +138,7 @@ impl Place {
 
     /// Names of the folders directly below this one.
     pub(crate) async fn folders(&self) -> Result<Vec<String>, StoreError> {
-        let once = async || self.store.list_with_delimiter(Some(&self.prefix)).await;
+        let once = || self.store.list_with_delimiter(Some(&self.prefix));
         let listed = self.repeat(StoreOperation::List, &self.prefix, once).await?;
         let names = listed.common_prefixes.iter().filter_map(|path| path.filename());
         Ok(names.map(str::to_owned).collect())
@@ -155,7 +161,7 @@ impl Place {
 
     /// Writes an object whose bytes are always the same. Repeated on errors that may pass.
     pub(crate) async fn write(&self, path: &Path, bytes: Bytes) -> Result<(), StoreError> {
-        let once = async || self.store.put(path, PutPayload::from(bytes.clone())).await;
+        let once = || self.store.put(path, PutPayload::from(bytes.clone())).boxed();
         self.repeat(StoreOperation::Write, path, once).await.map(drop)
     }
 
@@ -194,11 +200,11 @@ impl Place {
         failed
     }
 
-    async fn repeat<T>(
+    async fn repeat<'a, T>(
         &self,
         operation: StoreOperation,
         path: &Path,
-        mut once: impl AsyncFnMut() -> Result<T, Error>,
+        once: impl Fn() -> BoxFuture<'a, Result<T, Error>>,
     ) -> Result<T, StoreError> {
         let mut backoff = Backoff::new(RETRY_MAX);
         loop {

@@ -4,7 +4,6 @@
 //! and then looks for pins. So at least one of the two sees the other.
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use prost::Message;
 
 use super::envelope::{Envelope, Kind, undecodable};
@@ -70,11 +69,8 @@ pub async fn release_snapshot(
     folder.place.write(&tombstone, sealed(&folder, &Pin::default())).await?;
     let listed = folder.place.list(&folder.place.path(&format!("pins/{snapshot}")), None).await?;
     let pins = listed.into_iter().map(|meta| meta.location).filter(|path| *path != tombstone);
-    let read = pins.map(async |path| {
+    for path in pins {
         let bytes = folder.place.read(&path).await?;
-        Ok::<_, JournalError>((path, bytes))
-    });
-    for (path, bytes) in try_join_all(read).await? {
         let object = folder.place.display(&path);
         let Some(bytes) = bytes else { continue };
         let envelope = Envelope::decode(&object, &bytes, Kind::Pin, 0)?;

@@ -1,0 +1,3 @@
+//! Tests of the state store and the journal from outside.
+
+mod journal_sim;
