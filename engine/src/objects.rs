@@ -1,13 +1,23 @@
 //! From a URI to the object store that holds it, behind a trait so that simulation has its own.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use crate::pipeline::spec::StoreSpec;
 
+mod local;
 pub mod retry;
+
+/// The client's own repetitions: few, since `retry.rs` repeats as well.
+const CLIENT_RETRIES_MAX: usize = 2;
+const CLIENT_RETRY_MAX: Duration = Duration::from_secs(10);
+const CLIENT_REQUEST_MAX: Duration = Duration::from_secs(30);
+const CLIENT_CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Where a URI leads: a store, and a file or folder in it.
 #[derive(Clone, Debug)]
@@ -34,6 +44,32 @@ pub trait Objects: Send + Sync {
     fn open(&self, uri: &str, store: &StoreSpec) -> Result<Location, OpenError>;
 }
 
+/// The stores of the real world: plain paths and `file://` on this machine, `s3://`.
+#[derive(Clone, Debug)]
+pub struct RealObjects {
+    /// What relative paths are relative to.
+    pub base_folder: PathBuf,
+}
+
+impl Objects for RealObjects {
+    fn open(&self, uri: &str, store: &StoreSpec) -> Result<Location, OpenError> {
+        let bad = |what: String| OpenError { uri: uri.to_owned(), what };
+        let Some((scheme, rest)) = uri.split_once("://") else {
+            if uri.is_empty() {
+                return Err(bad("it is empty".to_owned()));
+            }
+            return local::open(&self.base_folder.join(uri)).map_err(bad);
+        };
+        match scheme {
+            "file" if rest.starts_with('/') => local::open(rest.as_ref()).map_err(bad),
+            "file" => Err(bad("a file URI names no host: file:///folder".to_owned())),
+            "s3" => open_s3(rest, store).map_err(bad),
+            "gs" | "az" => Err(bad("this kind of store is not built yet".to_owned())),
+            _ => Err(bad("known are plain paths, file:// and s3://".to_owned())),
+        }
+    }
+}
+
 /// Every URI is a path in one store: of the simulation, and of tests.
 #[derive(Clone, Debug)]
 pub struct OneStore(pub Arc<dyn ObjectStore>);
@@ -43,5 +79,68 @@ impl Objects for OneStore {
         let path = Path::parse(uri.trim_matches('/'))
             .map_err(|cause| OpenError { uri: uri.to_owned(), what: cause.to_string() })?;
         Ok(Location { store: Arc::clone(&self.0), path })
+    }
+}
+
+/// `rest` is `bucket/path`.
+fn open_s3(rest: &str, spec: &StoreSpec) -> Result<Location, String> {
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err("it names no bucket: s3://bucket/path".to_owned());
+    }
+    let path = Path::parse(path.trim_end_matches('/')).map_err(|cause| cause.to_string())?;
+    let retry = RetryConfig {
+        max_retries: CLIENT_RETRIES_MAX,
+        retry_timeout: CLIENT_RETRY_MAX,
+        ..RetryConfig::default()
+    };
+    let client = ClientOptions::new()
+        .with_timeout(CLIENT_REQUEST_MAX)
+        .with_connect_timeout(CLIENT_CONNECT_MAX);
+    let mut builder = AmazonS3Builder::from_env()
+        .with_client_options(client)
+        .with_retry(retry)
+        .with_bucket_name(bucket);
+    if spec.allow_http {
+        builder = builder.with_allow_http(true);
+    }
+    if spec.path_style {
+        builder = builder.with_virtual_hosted_style_request(false);
+    }
+    if let Some(endpoint) = &spec.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let Some(region) = &spec.region {
+        builder = builder.with_region(region);
+    }
+    let store = builder.build().map_err(|cause| cause.to_string())?;
+    Ok(Location { store: Arc::new(store), path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(uri: &str) -> String {
+        let objects = RealObjects { base_folder: "/nowhere".into() };
+        objects.open(uri, &StoreSpec::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn uris_that_lead_nowhere_are_refused_with_what_would_be_right() {
+        assert_eq!(refused("gs://b/x"), "gs://b/x: this kind of store is not built yet");
+        assert_eq!(refused("ftp://b/x"), "ftp://b/x: known are plain paths, file:// and s3://");
+        assert_eq!(refused("file://h/x"), "file://h/x: a file URI names no host: file:///folder");
+        assert_eq!(refused("s3:///x"), "s3:///x: it names no bucket: s3://bucket/path");
+        assert_eq!(refused(""), ": it is empty");
+    }
+
+    #[test]
+    fn a_relative_uri_is_relative_to_the_base_folder() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::create_dir(base.path().join("data")).unwrap();
+        let objects = RealObjects { base_folder: base.path().to_owned() };
+        let location = objects.open("data/x y.parquet", &StoreSpec::default()).unwrap();
+        assert_eq!(location.path.as_ref(), "x y.parquet");
     }
 }

@@ -18,13 +18,23 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use weir_state::ids::{CheckpointId, Generation};
 
-use crate::objects::{Objects, OpenError};
-use crate::pipeline::spec::SinkSpec;
+use crate::objects::{Location, Objects, OpenError};
+use crate::pipeline::spec::{SinkSpec, StoreSpec};
 use crate::protocol::Piece;
 use crate::rows::Rows;
 
+use blackhole::BlackholeWriter;
+use encode::Encoder;
+use files::FilesWriter;
+use print::PrintWriter;
+
+mod blackhole;
+mod encode;
+mod files;
 pub mod names;
+pub mod print;
 pub mod publish;
+mod upload;
 
 /// One subtask's end of a sink step.
 #[async_trait]
@@ -64,7 +74,44 @@ pub enum SinkError {
         #[source]
         cause: object_store::Error,
     },
-    /// A value can't be written in the format.
+    /// A staged piece or a folder can't be read.
+    #[error("{step}: cannot read {object}")]
+    Read {
+        /// Step.
+        step: String,
+        /// Object or folder.
+        object: String,
+        /// Cause.
+        #[source]
+        cause: object_store::Error,
+    },
+    /// An object can't be deleted.
+    #[error("{step}: cannot delete {object}")]
+    Delete {
+        /// Step.
+        step: String,
+        /// Object.
+        object: String,
+        /// Cause.
+        #[source]
+        cause: object_store::Error,
+    },
+    /// Something that is not the piece already has its final name.
+    #[error(
+        "{step}: {object} exists with {found_bytes} bytes instead of {expected_bytes}: something \
+         else wrote it; move it away"
+    )]
+    Conflict {
+        /// Step.
+        step: String,
+        /// Object.
+        object: String,
+        /// Its size.
+        found_bytes: u64,
+        /// Size of the piece.
+        expected_bytes: u64,
+    },
+    /// A column can't be written in the format.
     #[error("{step}: {what}")]
     Value {
         /// Step.
@@ -77,7 +124,11 @@ pub enum SinkError {
 impl SinkError {
     /// Whether writing again fails again: the job fails at once instead of restarting.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Store { .. })
+        matches!(self, Self::Uri { .. } | Self::Value { .. } | Self::Conflict { .. })
+    }
+
+    fn store(step: &str, object: &str, cause: object_store::Error) -> Self {
+        Self::Store { step: step.to_owned(), object: object.to_owned(), cause }
     }
 }
 
@@ -115,6 +166,38 @@ pub fn open(
     objects: &dyn Objects,
     state: &StateFolder,
 ) -> Result<Box<dyn SinkWriter>, SinkError> {
-    let _ = (spec, writer, schema, objects, state);
-    unimplemented!()
+    let encoder = || {
+        Encoder::new(schema).map_err(|what| SinkError::Value { step: writer.step.clone(), what })
+    };
+    match spec {
+        SinkSpec::Files { uri, store } => {
+            let encoder = encoder()?;
+            let folder = open_folder(&writer.step, uri, store, objects)?;
+            Ok(Box::new(FilesWriter::new(writer, uri, folder, encoder)))
+        }
+        SinkSpec::Print { limit } => {
+            let encoder = encoder()?;
+            Ok(Box::new(PrintWriter::new(writer, *limit, state.clone(), encoder)))
+        }
+        SinkSpec::Blackhole => Ok(Box::new(BlackholeWriter)),
+    }
 }
+
+/// Where the folder of a `files` sink lies. Makes no request.
+pub fn open_folder(
+    step: &str,
+    uri: &str,
+    store: &StoreSpec,
+    objects: &dyn Objects,
+) -> Result<Location, SinkError> {
+    let opened = objects.open(uri, store);
+    opened.map_err(|cause| SinkError::Uri { step: step.to_owned(), cause })
+}
+
+/// The path of `name`, which may have several parts, below a folder.
+fn below(folder: &Path, name: &str) -> Path {
+    name.split('/').fold(folder.clone(), |path, part| path.join(part))
+}
+
+#[cfg(test)]
+mod tests;

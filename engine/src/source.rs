@@ -9,6 +9,7 @@
 //! - `pacing.rs` — `rate`. Pure.
 //! - `plan.rs` — a source's schema and splits, found when a run begins.
 //! - `object.rs` — range reads of one object that must not have changed since then.
+//! - `columns.rs` — which columns are read, which is event time, which are passed on.
 //! - `parquet.rs`, `ndjson.rs` — readers of the formats.
 //! - `keys.rs` — generated rows.
 //!
@@ -19,15 +20,28 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 
-use crate::objects::Objects;
-use crate::pipeline::spec::SourceSpec;
-use crate::protocol::SourcePlan;
+use crate::objects::{Location, Objects};
+use crate::pipeline::spec::{FileFormat, SourceKind, SourceSpec};
+use crate::protocol::{SourcePlan, Split};
 use crate::rows::{Origin, Rows};
+use columns::Columns;
+use dealing::Splits;
+use keys::{Keys, KeysReader};
+use ndjson::stream::Compression;
+use ndjson::{Lines, NdjsonReader};
+use object::PinnedObject;
+use parquet::{Footer, ParquetReader};
 
+mod columns;
 pub mod dealing;
 pub mod keys;
+mod ndjson;
+mod object;
 pub mod pacing;
+mod parquet;
+mod plan;
 
 /// Reads one split from a position. One reader per split; not shared.
 #[async_trait]
@@ -93,19 +107,39 @@ pub async fn plan(
     spec: &SourceSpec,
     objects: &dyn Objects,
 ) -> Result<SourcePlan, SourceError> {
-    let _ = (step, spec, objects);
-    unimplemented!()
+    plan::plan(step, spec, objects).await
 }
 
-/// The columns of a planned source.
+/// All columns of a planned source, in pipeline types.
 pub fn schema(plan: &SourcePlan) -> Result<SchemaRef, SourceError> {
-    let _ = plan;
-    Ok(Arc::new(Schema::empty()))
+    plan::schema(plan).map(Arc::new)
 }
 
 /// A planned source, ready to open splits. Cheap to clone.
 #[derive(Clone)]
-pub struct Source {}
+pub struct Source {
+    step: String,
+    name: String,
+    number: u8,
+    event_time: Option<String>,
+    all: Schema,
+    columns: Columns,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Keys(Keys),
+    Files(Arc<Files>),
+}
+
+struct Files {
+    location: Location,
+    format: FileFormat,
+    splits: Vec<Split>,
+    /// The parquet footer; read once.
+    footer: OnceCell<Footer>,
+}
 
 impl Source {
     /// A source as planned; `number` is its place among the job's sources, for origins.
@@ -115,26 +149,45 @@ impl Source {
         number: u8,
         objects: &dyn Objects,
     ) -> Result<Self, SourceError> {
-        let _ = (spec, plan, number, objects);
-        unimplemented!()
+        let (step, name) = (plan.step.clone(), plan::spec_name(spec).to_owned());
+        let all = plan::schema(plan)?;
+        let event_time = plan::event_time_column(spec).map(str::to_owned);
+        let columns = Columns::new(&all, None, event_time.as_deref())
+            .map_err(|what| plan::object_error(&step, &name, &what))?;
+        let kind = match &spec.kind {
+            SourceKind::Files { uri, format, store, .. } => Kind::Files(Arc::new(Files {
+                location: plan::open(&step, uri, store, objects)?,
+                format: plan::format_of(&step, uri, *format)?,
+                splits: plan.splits.clone(),
+                footer: OnceCell::new(),
+            })),
+            kind @ SourceKind::Keys { .. } => {
+                Kind::Keys(Keys::of(kind).expect("the kind is generate.keys"))
+            }
+        };
+        Ok(Self { step, name, number, event_time, all, columns, kind })
     }
 
     /// Reads only `columns` (in the source's order, whatever theirs is). The event time is read
     /// anyhow.
     #[must_use]
-    pub fn with_columns(self, columns: &[String]) -> Self {
-        let _ = columns;
+    pub fn with_columns(mut self, columns: &[String]) -> Self {
+        self.columns = Columns::new(&self.all, Some(columns), self.event_time.as_deref())
+            .expect("the event time's column was found by `new`");
         self
     }
 
     /// The columns of the batches that readers give.
     pub fn schema(&self) -> SchemaRef {
-        Arc::new(Schema::empty())
+        Arc::clone(&self.columns.schema)
     }
 
     /// The splits to be dealt.
-    pub fn splits(&self) -> dealing::Splits {
-        unimplemented!()
+    pub fn splits(&self) -> Splits {
+        match &self.kind {
+            Kind::Keys(keys) => Splits::generated(keys.blocks),
+            Kind::Files(files) => Splits::listed(files.splits.len() as u64),
+        }
     }
 
     /// Opens split `split` at a position of its [`SplitReader::position`] (0: its beginning).
@@ -143,13 +196,68 @@ impl Source {
         split: u64,
         position: u64,
     ) -> Result<Box<dyn SplitReader>, SourceError> {
-        let _ = (split, position);
-        unimplemented!()
+        let columns = self.columns.clone();
+        match &self.kind {
+            Kind::Keys(keys) => {
+                let keys = keys.clone();
+                Ok(Box::new(KeysReader::open(keys, columns, split, position, self.number)))
+            }
+            Kind::Files(files) => {
+                let index = usize::try_from(split).unwrap_or(usize::MAX);
+                let Some(split) = files.splits.get(index) else {
+                    let what = format!("has no split {split}");
+                    return Err(plan::object_error(&self.step, &self.name, &what));
+                };
+                self.open_file(files, split, position).await
+            }
+        }
+    }
+
+    async fn open_file(
+        &self,
+        files: &Files,
+        split: &Split,
+        position: u64,
+    ) -> Result<Box<dyn SplitReader>, SourceError> {
+        let object = PinnedObject::of_split(&self.step, split, files.location.clone());
+        let columns = self.columns.clone();
+        match files.format {
+            FileFormat::Parquet => {
+                let footer = files.footer.get_or_try_init(|| Footer::read(&object)).await?;
+                let reader =
+                    ParquetReader::open(object, footer, columns, split, position, self.number)?;
+                Ok(Box::new(reader))
+            }
+            FileFormat::Ndjson => {
+                let (_, compression) = Compression::of_name(&split.object);
+                let range = ndjson::Range { start: split.start, end: split.end };
+                let lines = Lines::open(object, compression, range, position)?;
+                Ok(Box::new(NdjsonReader::open(lines, columns, self.number)))
+            }
+        }
     }
 
     /// Names the row of an origin in the user's words: object and row or byte, or event number.
     pub fn place(&self, origin: Origin) -> String {
-        let _ = origin;
-        unimplemented!()
+        match &self.kind {
+            Kind::Keys(_) => format!("{}, event {}", self.name, origin.0 & ((1 << 56) - 1)),
+            Kind::Files(files) => {
+                let position = origin.0 & ((1 << ORIGIN_POSITION_BITS) - 1);
+                match files.format {
+                    FileFormat::Parquet => format!("{}, row {}", self.name, position + 1),
+                    FileFormat::Ndjson => format!("{}, byte {position}", self.name),
+                }
+            }
+        }
     }
 }
+
+const ORIGIN_POSITION_BITS: u32 = 40;
+
+/// The origin of position 0 of an object.
+fn origin_base(source: u8, object: u16) -> u64 {
+    (u64::from(source) << 56) | (u64::from(object) << ORIGIN_POSITION_BITS)
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ const ATTEMPTS_MAX: u32 = 6;
 const FIRST_WAIT_MS: u64 = 50;
 /// Longest wait between two attempts.
 const WAIT_MS_MAX: u64 = 2_000;
+/// Longest time that one attempt may take.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
 
 /// Whether another attempt can't help.
 pub fn is_final(error: &Error) -> bool {
@@ -42,7 +44,10 @@ where
 {
     let mut attempt = 1;
     loop {
-        match request().await {
+        let answer = clock::timeout(REQUEST_MAX, request()).await.unwrap_or_else(|elapsed| {
+            Err(Error::Generic { store: "request", source: elapsed.into() })
+        });
+        match answer {
             Err(error) if attempt < ATTEMPTS_MAX && !is_final(&error) => {
                 let longest = (FIRST_WAIT_MS << (attempt - 1)).min(WAIT_MS_MAX);
                 // Jitter: between half of the wait and all of it.

@@ -1,81 +1,35 @@
-//! Names of staged and final objects of a `files` sink, and what they say.
+//! Names of staged objects of a `files` sink. Final names are [`SinkFile`]s.
 //!
-//! Final: `<step>-<run>-<checkpoint, 12 digits>-<generation>-<subtask>-<part>.ndjson`, so that a
-//! second commit writes the same object, another run never meets the first, and names sort in
-//! checkpoint order within a run. Staged: `_weir/<run>/g<generation>/…`, which never ends in the
-//! format's suffix and does not know the checkpoint yet. docs/design/0007 fixes both.
+//! Staged: `_weir/<run>/g<generation>/<step>-<subtask>-<part>-<attempt>-<number>.staged`, which
+//! never ends in the format's suffix and does not know the checkpoint yet. `<attempt>` is random,
+//! so that no two writers ever use one name. docs/design/0007 fixes both forms.
 
 use std::fmt;
 
 use weir_state::ids::{CheckpointId, Generation};
+use weir_state::names::{SinkFile, staged_by, staging_folder};
 
 use crate::sink::WriterId;
 
 /// Folder below a sink's folder where pieces are staged.
-pub const STAGED_FOLDER: &str = "_weir";
-/// What a committed file's name ends in.
-pub const SUFFIX: &str = ".ndjson";
+pub(crate) const STAGED_FOLDER: &str = "_weir";
+const FORMAT_SUFFIX: &str = "ndjson";
 const STAGED_SUFFIX: &str = ".staged";
 
-/// What the name of a committed file says.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FinalName {
-    /// Step of the sink.
-    pub step: String,
-    /// The incarnation's short id.
-    pub run: String,
-    /// Checkpoint at which the piece was cut.
-    pub checkpoint: CheckpointId,
-    /// Generation.
-    pub generation: Generation,
-    /// Subtask.
-    pub subtask: u32,
-    /// See [`WriterId::part`].
-    pub part: u32,
-}
-
-impl FinalName {
-    /// The name of what `writer` cut at `checkpoint`.
-    pub fn new(writer: &WriterId, checkpoint: CheckpointId) -> Self {
-        Self {
-            step: writer.step.clone(),
-            run: writer.run.clone(),
-            checkpoint,
-            generation: writer.generation,
-            subtask: writer.subtask,
-            part: writer.part,
-        }
-    }
-
-    /// Reads a file's name; `None` when it is no name of ours.
-    pub fn parse(name: &str) -> Option<Self> {
-        let fields: Vec<&str> = name.strip_suffix(SUFFIX)?.split('-').collect();
-        let [step, run, checkpoint, generation, subtask, part] = fields[..] else {
-            return None;
-        };
-        let parsed = Self {
-            step: step.to_owned(),
-            run: run.to_owned(),
-            checkpoint: CheckpointId(checkpoint.parse().ok()?),
-            generation: Generation(generation.parse().ok()?),
-            subtask: subtask.parse().ok()?,
-            part: part.parse().ok()?,
-        };
-        // Only what is written exactly as we write it is ours, and may be deleted.
-        let words = !step.is_empty() && !run.is_empty();
-        (words && parsed.to_string() == name).then_some(parsed)
+/// The final name of what `writer` cut at `checkpoint`.
+pub(crate) fn final_name(writer: &WriterId, checkpoint: CheckpointId) -> SinkFile {
+    SinkFile {
+        step: writer.step.clone(),
+        run: writer.run.clone(),
+        checkpoint,
+        generation: writer.generation,
+        subtask: writer.subtask,
+        part: writer.part,
+        suffix: FORMAT_SUFFIX.to_owned(),
     }
 }
 
-impl fmt::Display for FinalName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, run, checkpoint, generation, subtask, part } = self;
-        let checkpoint = checkpoint.0;
-        write!(f, "{step}-{run}-{checkpoint:012}-{generation}-{subtask}-{part}{SUFFIX}")
-    }
-}
-
-/// What the name of a staged object says, below the sink's folder.
+/// What the name of a staged object says; written as the name below the sink's folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StagedName {
     /// Step of the sink.
@@ -89,38 +43,81 @@ pub struct StagedName {
 }
 
 impl StagedName {
-    /// The name of the `piece`th object of the writer with the random id `attempt`.
-    pub fn new(writer: &WriterId, attempt: &str, piece: u64) -> Self {
+    /// The name of the `number`th object of the writer with the random id `attempt`.
+    pub(crate) fn new(writer: &WriterId, attempt: &str, number: u64) -> Self {
         let WriterId { step, run, generation, subtask, part, .. } = writer;
         Self {
             step: step.clone(),
             run: run.clone(),
             generation: *generation,
-            writer: format!("{subtask}-{part}-{attempt}-{piece}"),
+            writer: format!("{subtask}-{part}-{attempt}-{number}"),
         }
     }
 
     /// Reads a name below the sink's folder; `None` when it is no name of ours.
     pub fn parse(name: &str) -> Option<Self> {
-        let fields: Vec<&str> = name.split('/').collect();
-        let [STAGED_FOLDER, run, generation, file] = fields[..] else {
-            return None;
-        };
-        let (step, writer) = file.strip_suffix(STAGED_SUFFIX)?.split_once('-')?;
-        let generation = Generation(generation.strip_prefix('g')?.parse().ok()?);
+        let (run, generation) = staged_by(name)?;
+        let file = name.rsplit('/').next()?.strip_suffix(STAGED_SUFFIX)?;
+        let (step, writer) = file.split_once('-')?;
         let parsed = Self {
             step: step.to_owned(),
             run: run.to_owned(),
             generation,
             writer: writer.to_owned(),
         };
-        (!step.is_empty() && !run.is_empty() && parsed.to_string() == name).then_some(parsed)
+        (!step.is_empty() && parsed.to_string() == name).then_some(parsed)
     }
 }
 
 impl fmt::Display for StagedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { step, run, generation, writer } = self;
-        write!(f, "{STAGED_FOLDER}/{run}/g{generation}/{step}-{writer}{STAGED_SUFFIX}")
+        write!(f, "{}/{step}-{writer}{STAGED_SUFFIX}", staging_folder(run, *generation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> WriterId {
+        WriterId {
+            step: "out".to_owned(),
+            run: "ab12".to_owned(),
+            generation: Generation(3),
+            subtask: 4,
+            part: 1,
+            worker: "w".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_final_name_is_that_of_the_reference_and_reads_back() {
+        let name = final_name(&writer(), CheckpointId(17));
+        assert_eq!(name.to_string(), "out-ab12-000000000017-3-4-1.ndjson");
+        assert_eq!(SinkFile::parse(&name.to_string()), Some(name));
+    }
+
+    #[test]
+    fn a_staged_name_reads_back_and_is_no_final_one() {
+        let name = StagedName::new(&writer(), "00ff", 9);
+        let text = name.to_string();
+        assert_eq!(text, "_weir/ab12/g3/out-4-1-00ff-9.staged");
+        assert_eq!(StagedName::parse(&text), Some(name));
+        assert!(!text.ends_with(".ndjson"));
+    }
+
+    #[test]
+    fn names_that_are_not_ours_are_left_alone() {
+        for name in [
+            "_weir/ab12/g3/out-4-1-00ff-9.staged#1",
+            "_weir/ab12/g03/out-4-1-00ff-9.staged",
+            "_weir/ab12/g3/x/out-4-1-00ff-9.staged",
+            "_weir/ab12/g3/out.staged",
+            "_weir/ab12/out-4.staged",
+            "notes.txt",
+        ] {
+            assert_eq!(StagedName::parse(name), None, "{name}");
+        }
     }
 }

@@ -1,0 +1,69 @@
+//! Files and folders of the machine, by plain path or `file://`.
+
+use std::path::{Component, PathBuf};
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+
+use crate::objects::Location;
+
+/// Where a path of the machine leads. What is written there is durable (fsync) once it answered.
+///
+/// The store begins at the deepest folder that exists, so that deleting the last file of a folder
+/// of ours takes the folder along, and never one that was there before.
+pub(crate) fn open(path: &std::path::Path) -> Result<Location, String> {
+    let path = without_dots(&std::path::absolute(path).map_err(|cause| cause.to_string())?);
+    let mut root = path.as_path();
+    while !root.is_dir() {
+        root = root.parent().unwrap_or(std::path::Path::new("/"));
+    }
+    let below = path.strip_prefix(root).map_err(|cause| cause.to_string())?;
+    let parts = below.components().map(|part| part.as_os_str().to_str());
+    let parts: Option<Vec<&str>> = parts.collect();
+    let parts = parts.ok_or_else(|| "the path is not UTF-8".to_owned())?;
+    let store = LocalFileSystem::new_with_prefix(root).map_err(|cause| cause.to_string())?;
+    let store = store.with_fsync(true).with_automatic_cleanup(true);
+    Ok(Location { store: Arc::new(store), path: Path::from_iter(parts) })
+}
+
+/// The path without `.` and `..`.
+fn without_dots(path: &std::path::Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut path, part| {
+        match part {
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::CurDir => {}
+            part => path.push(part),
+        }
+        path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    #[test]
+    fn dots_are_taken_out() {
+        let path = without_dots(std::path::Path::new("/a/./b/../c/x.parquet"));
+        assert_eq!(path, std::path::Path::new("/a/c/x.parquet"));
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_ours_goes_with_its_last_file_and_no_other_does() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("out");
+        std::fs::create_dir(&folder).unwrap();
+        let location = open(&folder.join("new folder")).unwrap();
+        let file = location.path.clone().join("_weir").join("x");
+        location.store.put(&file, "text".into()).await.unwrap();
+        assert_eq!(std::fs::read(folder.join("new folder/_weir/x")).unwrap(), b"text");
+        location.store.delete(&file).await.unwrap();
+        assert!(!folder.join("new folder").exists());
+        assert!(folder.exists());
+    }
+}
