@@ -79,6 +79,10 @@ async fn walk(
     let (place, end) = (journal.place(), journal.state().seq);
     let over = journal.state().finished.is_some();
     sweeper.leftovers(place, |name| leftover_record(name, end, over)).await?;
+    let (root, present) = (&journal.root().place, journal.incarnation().number);
+    sweeper.folder(root, &root.path("claims"), |name| claim_or_probe(name, present)).await?;
+    let claims = root.folder("claims");
+    sweeper.leftovers(&claims, |name| leftover_claim(name, present)).await?;
     if delete {
         journal.delete_below_floor().await?;
     }
@@ -92,6 +96,26 @@ fn leftover_record(name: &str, end: Seq, over: bool) -> Fate {
         Some(number) if number <= end.0 || over => Fate::Goes(super::Why::Leftover),
         Some(_) => Fate::Stays(super::Why::Living),
         None => Fate::Stays(super::Why::Foreign),
+    }
+}
+
+/// The fate of what lies among the claims: a probe that a crash cut off goes. (One that is still
+/// under way is repeated by its prober.)
+fn claim_or_probe(name: &str, present: u64) -> Fate {
+    let name = name.strip_prefix("claims/").unwrap_or(name);
+    match names::number(name) {
+        Some(number) if number <= present => Fate::Stays(super::Why::Named),
+        Some(_) => Fate::Stays(super::Why::Later),
+        None if name.starts_with("probe-") => Fate::Goes(super::Why::Leftover),
+        None => Fate::Stays(super::Why::Foreign),
+    }
+}
+
+/// The fate of the temporary file of a claim's or probe's put.
+fn leftover_claim(name: &str, present: u64) -> Fate {
+    match claim_or_probe(name, present) {
+        Fate::Stays(super::Why::Named) => Fate::Goes(super::Why::Leftover),
+        fate => fate,
     }
 }
 
@@ -202,6 +226,15 @@ mod tests {
         assert!(matches!(fate("journal/00000000000000000008", true), Fate::Goes(_)));
         assert!(matches!(fate("base/00000000000000000003", false), Fate::Goes(_)));
         assert!(matches!(fate("objects/x", true), Fate::Stays(_)));
+    }
+
+    #[test]
+    fn probes_go_and_claims_stay() {
+        assert!(matches!(claim_or_probe("claims/3", 3), Fate::Stays(_)));
+        assert!(matches!(claim_or_probe("claims/probe-ab", 3), Fate::Goes(_)));
+        assert!(matches!(claim_or_probe("claims/notes", 3), Fate::Stays(_)));
+        assert!(matches!(leftover_claim("3", 3), Fate::Goes(_)));
+        assert!(matches!(leftover_claim("4", 3), Fate::Stays(_)));
     }
 
     #[test]

@@ -213,6 +213,7 @@ impl Journal {
                 Coordinator { term: term.0, owner: owner.to_owned(), authority: authority.into() };
             match self.write(term, Body::Coordinator(coordinator)).await {
                 Ok(_) => {
+                    self.write_base_when_due().await;
                     self.reign = Some(Reign { term, owner: owner.to_owned() });
                     return Ok(term);
                 }
@@ -240,11 +241,7 @@ impl Journal {
             .into_body(&self.read.state)
             .map_err(|error| JournalError::Refused { after, what: error.to_string() })?;
         let seq = self.write(term, body).await?;
-        if seq.0 - self.read.base.0 >= self.root.base_every
-            && let Err(error) = self.write_base().await
-        {
-            tracing::warn!(%seq, error = reader::chain(&error), "base not written yet");
-        }
+        self.write_base_when_due().await;
         Ok(seq)
     }
 
@@ -343,6 +340,16 @@ impl Journal {
     fn forget_notes(&mut self, state: &JobState) {
         self.notes.confirmed.retain(|id| state.unconfirmed.contains_key(id));
         self.notes.deleted_through = None;
+    }
+
+    /// Writes a base when enough records came since the last one; what fails now is done later.
+    async fn write_base_when_due(&mut self) {
+        let seq = self.read.state.seq;
+        if seq.0 - self.read.base.0 >= self.root.base_every
+            && let Err(error) = self.write_base().await
+        {
+            tracing::warn!(%seq, error = reader::chain(&error), "base not written yet");
+        }
     }
 
     /// Writes the state as a base, reads it back, and deletes what lies below the base before it.

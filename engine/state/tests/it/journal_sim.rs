@@ -52,7 +52,9 @@ impl World {
     fn root(&self) -> Root {
         let store: Arc<dyn ObjectStore> = Arc::new(self.store.clone());
         let place = Place::new(store, Path::from("job/state"), "sim://job/state");
-        Root { base_every: self.base_every, ..Root::new(place) }
+        // Some give up early on a put without an answer, and settle its fate with the next one.
+        let settle_max = Duration::from_millis(random::below(2) * 20_000);
+        Root { base_every: self.base_every, settle_max, ..Root::new(place) }
     }
 
     fn sinks(&self) -> SinkFolders {
@@ -244,7 +246,12 @@ async fn reign(world: &World, who: &str, journal: &mut Journal) -> Result<(), Jo
         let mark = Bytes::from(format!("{who} {}", random::u64()));
         let versions = workers.shards.clone();
         let completed = |state: &JobState| {
-            let last = state.last_checkpoint().map_or(CheckpointId(0), |last| last.id);
+            let last = state.last_checkpoint();
+            if last.is_some_and(|last| last.sources.iter().any(|source| source.bytes == mark)) {
+                // It was recorded by a put whose answer was lost.
+                return None;
+            }
+            let last = last.map_or(CheckpointId(0), |last| last.id);
             Some(Entry::Checkpoint(CompletedCheckpoint {
                 id: last.next(),
                 versions: versions.clone(),
@@ -321,6 +328,7 @@ async fn append(
                     return Ok(());
                 }
             }
+            Err(error) if error.remedy() == Remedy::Retry => nap(500).await,
             Err(JournalError::Refused { what, .. }) => {
                 // Only a decision on workers of an older generation can be out of place.
                 assert!(what.contains("checkpoint"), "{what}");
@@ -422,7 +430,8 @@ async fn end_and_check(world: &World) {
         assert!(named.contains(&path) || of_journal || claim, "{name} is left and not named");
     }
     let records = world.store.names().iter().filter(|(name, _)| name.contains("/journal/")).count();
-    let most = 2 * world.base_every + 2;
+    // Bases whose writing failed come with a later record.
+    let most = 2 * world.base_every + 8;
     assert!(records as u64 <= most, "{records} records are left, {most} would do");
 }
 
@@ -465,7 +474,7 @@ fn racing_coordinators_make_one_history_and_lose_nothing() {
     if seeds().len() >= 200 {
         // The scenario is worth nothing when nothing happens in it.
         let (appended, lost, stopped) = (sum.appended, sum.lost, sum.stopped);
-        assert!(appended > 5_000, "{appended} records");
+        assert!(appended > 4_000, "{appended} records");
         assert!(lost > 20, "{lost} lost numbers");
         assert!(stopped > 50, "{stopped} fenced coordinators");
         assert!(sum.crashed > 200, "{} crashes", sum.crashed);
