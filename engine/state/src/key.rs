@@ -95,10 +95,6 @@ pub struct Timer {
 }
 
 impl Timer {
-    pub(crate) fn composite(&self) -> Bytes {
-        timer_key(self.group, self.time_ms, &self.key, &self.namespace)
-    }
-
     /// Reads a composite key made by [`timer_key`]; `None` when it is none.
     pub(crate) fn from_composite(composite: &Bytes) -> Option<Self> {
         let head = composite.get(..TIMER_HEAD_BYTES)?;
@@ -111,6 +107,16 @@ impl Timer {
             key: composite.slice_ref(key),
             namespace: composite.slice_ref(namespace),
         })
+    }
+}
+
+/// The time in the key of a timer; in a key cut short of it, or of another state, the greatest.
+pub(crate) fn time_of(composite: &Bytes) -> i64 {
+    let is_timer = composite.get(2..HEAD_BYTES) == Some(&StateId::TIMERS.0.to_be_bytes()[..]);
+    let time = composite.get(HEAD_BYTES..).and_then(|rest| rest.first_chunk());
+    match time.filter(|_| is_timer) {
+        Some(time) => (u64::from_be_bytes(*time) ^ SIGN).cast_signed(),
+        None => i64::MAX,
     }
 }
 
@@ -243,9 +249,10 @@ mod tests {
                 key: k.clone().into(),
                 namespace: n.clone().into(),
             };
-            let (one, two) = (timer(a), timer(b));
-            prop_assert_eq!(one.composite().cmp(&two.composite()), a.cmp(&b));
-            prop_assert_eq!(Timer::from_composite(&one.composite()), Some(one));
+            let composite = |time_ms| timer_key(KeyGroup(7), time_ms, &k, &n);
+            prop_assert_eq!(composite(a).cmp(&composite(b)), a.cmp(&b));
+            prop_assert_eq!(Timer::from_composite(&composite(a)), Some(timer(a)));
+            prop_assert_eq!(time_of(&composite(a)), a);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Usable on their own: nothing here knows of dataflow, Arrow or Kubernetes.
 
 mod access;
+mod cache;
+mod compaction;
 mod entry;
 mod error;
 pub mod gc;
@@ -10,12 +12,17 @@ pub mod ids;
 pub mod journal;
 pub mod key;
 pub mod list;
+mod lookup;
 mod memtable;
 pub mod names;
 pub mod objects;
 mod obsolete;
+mod output;
+mod scan;
 pub mod shard;
+mod steps;
 pub mod store;
+mod table;
 mod varint;
 pub mod version;
 

@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::entry::{Entry, Fold};
 use crate::list;
+use crate::scan::MemoryRun;
 
 /// What an entry costs beside its key and content: table slots, reference counts, allocator.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
@@ -118,18 +119,15 @@ impl Memtable {
     }
 
     /// Entries of sorted states from `start` up to `end`, at most `limit`.
-    pub(crate) fn sorted_range(
-        &self,
-        start: &Bytes,
-        end: &Bytes,
-        limit: usize,
-    ) -> Vec<(Bytes, Entry)> {
+    pub(crate) fn sorted_run(&self, start: &Bytes, end: &Bytes, limit: usize) -> MemoryRun {
         if start >= end {
-            return Vec::new();
+            return MemoryRun::default();
         }
         let range = (Bound::Included(start), Bound::Excluded(end));
-        let entries = self.sorted.range::<Bytes, _>(range);
-        entries.take(limit).map(|(key, entry)| (key.clone(), entry.clone())).collect()
+        let mut rest = self.sorted.range::<Bytes, _>(range);
+        let own = |(key, entry): (&Bytes, &Entry)| (key.clone(), entry.clone());
+        let entries = rest.by_ref().take(limit).map(own).collect();
+        MemoryRun { entries, cut: rest.next().map(|(key, _)| key.clone()) }
     }
 
     /// All entries in key order. Takes n log n: off the barrier's path.
@@ -227,6 +225,7 @@ mod tests {
         memtable.set_sorted(key("e"), Some(Bytes::new()));
         let keys: Vec<Bytes> = memtable.all_sorted().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["a", "b", "c", "d", "e"]);
-        assert_eq!(memtable.sorted_range(&key("a"), &key("e"), 9).len(), 1);
+        assert_eq!(memtable.sorted_run(&key("a"), &key("e"), 9).entries.len(), 1);
+        assert_eq!(memtable.sorted_run(&key("a"), &key("f"), 1).cut, Some(key("e")));
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! - `read.rs` — reads of values, lists and maps.
 //! - `timers.rs` — timers and which of them are due.
-//! - `checkpoint.rs` — freezing at the barrier, and the future that acknowledges.
+//! - `checkpoint.rs` — the cut at the barrier, and the future that acknowledges.
+//! - `flush.rs` — freezing the memtable, and flushing the frozen one beside processing.
+//! - `maintain.rs` — installing what background work finished, and back-pressure.
 //!
 //! # What must stay true
 //!
@@ -15,24 +17,30 @@
 //!    flushed, spilled or compacted later.
 //! 3. An abort undoes nothing: there is no call for it.
 
+mod background;
 mod checkpoint;
+mod flush;
+mod maintain;
 mod read;
 mod timers;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::StateError;
-use crate::ids::KeyGroupRange;
+use crate::ids::{KeyGroup, KeyGroupRange};
 use crate::key::StateKey;
 use crate::memtable::Memtable;
 use crate::names::ObjectNamer;
+use crate::obsolete::Obsolete;
+use crate::output::Writer;
 use crate::store::StateStore;
 use crate::version::Version;
 
 pub use self::checkpoint::{CheckpointedShard, ShardCheckpoint};
-pub use self::read::MapChunk;
+pub use self::read::{MapChunk, ShardScan};
 pub use self::timers::DueTimers;
 
 /// Frozen memtables that a shard keeps before [`Shard::make_room`] waits.
@@ -55,11 +63,19 @@ pub struct ShardSpec {
 /// panics. The caller keeps order per key: while a read of a key is pending it must not write it.
 #[derive(Debug)]
 pub struct Shard {
-    store: Arc<StateStore>,
-    spec: ShardSpec,
+    range: KeyGroupRange,
+    writer: Writer,
     active: Memtable,
+    /// Oldest first.
+    frozen: VecDeque<flush::Frozen>,
+    /// The content without the memtables.
     version: Arc<Version>,
+    /// For the next memtable that is frozen.
+    next_seq: u64,
+    compaction: Option<maintain::Running>,
     timers: timers::Timers,
+    /// Bytes of installed flushes that no checkpoint counted yet.
+    spilled_bytes: u64,
 }
 
 impl Shard {
@@ -76,23 +92,33 @@ impl Shard {
             let problem = format!("it is of key groups {range} of step {step}");
             return Err(StateError::BadVersion { step: spec.step, problem });
         }
-        Ok(Self {
+        let writer = Writer {
             store: Arc::clone(store),
+            step: spec.step.into(),
+            namer: spec.namer,
+            obsolete: Arc::new(Obsolete::default()),
+        };
+        Ok(Self {
+            range: spec.range,
+            writer,
             active: Memtable::default(),
+            frozen: VecDeque::new(),
+            next_seq: version.next_seq(),
             timers: timers::Timers::new(spec.range, version.file_count() > 0),
             version: Arc::new(version),
-            spec,
+            compaction: None,
+            spilled_bytes: 0,
         })
     }
 
     /// Id of the step whose state this is.
     pub fn step(&self) -> &str {
-        &self.spec.step
+        &self.writer.step
     }
 
     /// The key groups.
     pub fn range(&self) -> KeyGroupRange {
-        self.spec.range
+        self.range
     }
 
     /// Sets a value, or a whole list made by [`crate::list::encode_all`].
@@ -125,24 +151,28 @@ impl Shard {
         self.active.set_sorted(key.map_entry(map_key), None);
     }
 
-    /// Installs what background work has finished and starts what is due (spills, compactions).
-    /// Never blocks; to be called between batches.
-    ///
-    /// Errors: a flush or compaction failed for good. The shard must not be used any further.
-    pub fn maintain(&mut self) -> Result<(), StateError> {
-        Ok(())
+    /// How many files the shard has.
+    pub fn file_count(&self) -> usize {
+        self.version.file_count()
     }
 
-    /// Waits until the shard is within its limits of frozen memtables and files, and does
-    /// [`Shard::maintain`]. Returns at once when it is; to be awaited before a batch is written.
-    ///
-    /// Errors: as [`Shard::maintain`]. Cancel safe.
-    pub async fn make_room(&mut self) -> Result<(), StateError> {
-        self.maintain()
+    /// Bytes in memtables, frozen ones included.
+    pub fn memtable_bytes(&self) -> usize {
+        let frozen = self.frozen.iter().map(|frozen| frozen.memtable.bytes());
+        self.active.bytes() + frozen.sum::<usize>()
+    }
+
+    /// All memtables, newest first.
+    fn memtables(&self) -> impl Iterator<Item = &Memtable> {
+        let frozen = self.frozen.iter().rev().map(|frozen| &*frozen.memtable);
+        std::iter::once(&self.active).chain(frozen)
     }
 
     fn expect_own(&self, key: &StateKey) {
-        let group = key.group();
-        assert!(self.spec.range.contains(group), "key group {} is not of this shard", group.0);
+        self.expect_own_group(key.group());
+    }
+
+    fn expect_own_group(&self, group: KeyGroup) {
+        assert!(self.range.contains(group), "key group {} is not of {}", group.0, self.range);
     }
 }

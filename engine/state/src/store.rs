@@ -1,30 +1,78 @@
 //! What all shards of one process share: settings, the object store with its limits, the cache.
+//!
+//! - `settings.rs` — plain data.
+//! - `requests.rs` — the one place that sends requests, limits them and retries.
+//! - `load.rs` — loading parts of table files for reads.
+//! - `size.rs` — what a version holds, to the byte.
 
+mod load;
+mod requests;
 mod settings;
+mod size;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
 use object_store::path::Path;
 
+use self::load::OnItsWay;
+use self::requests::Requests;
+use crate::cache::{Cache, PartKey};
+use crate::error::StateError;
+use crate::obsolete::Obsolete;
+use crate::table::FinishedTable;
+use crate::version::TableHandle;
+
+pub(crate) use self::load::{Keep, Parts};
+pub use self::requests::Counters;
 pub use self::settings::Settings;
+pub use self::size::ContentSize;
 
 /// What all shards of one process share. One per worker process.
 #[derive(Debug)]
 pub struct StateStore {
-    objects: Arc<dyn ObjectStore>,
-    folder: Path,
     settings: Settings,
+    requests: Requests,
+    cache: Cache,
+    on_their_way: Mutex<BTreeMap<PartKey, OnItsWay>>,
 }
 
 impl StateStore {
     /// The store of one process, over the job incarnation's `folder` of `objects`.
     pub fn new(objects: Arc<dyn ObjectStore>, folder: Path, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { objects, folder, settings })
+        Arc::new(Self {
+            requests: Requests::new(objects, &folder, &settings),
+            cache: Cache::new(settings.cache_bytes),
+            settings,
+            on_their_way: Mutex::default(),
+        })
     }
 
     /// The settings it was made with.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What was sent to the object store so far.
+    pub fn counters(&self) -> Counters {
+        self.requests.counters()
+    }
+
+    /// Bytes in the block cache.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    /// Stores a table file; on an error its name is obsolete, since a put may land all the same.
+    pub(crate) async fn write_table(
+        &self,
+        table: FinishedTable,
+        written_by: &Arc<Obsolete>,
+    ) -> Result<Arc<TableHandle>, StateError> {
+        // Made first: dropped on an error, it reports the name.
+        let handle = TableHandle::written(table.meta, written_by);
+        self.requests.write(&handle.name, &table.parts).await?;
+        Ok(handle)
     }
 }

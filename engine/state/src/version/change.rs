@@ -48,6 +48,8 @@ impl Version {
     pub(crate) fn with_flush(&self, flushed: &[View]) -> Result<Self, StateError> {
         let mut next = self.clone();
         next.views.splice(0..0, flushed.iter().cloned());
+        let seq = flushed.iter().map(|view| view.seq + 1).max().unwrap_or_default();
+        next.next_seq = next.next_seq.max(seq);
         next.installed()
     }
 
@@ -70,9 +72,12 @@ impl Version {
         next.installed().map(Some)
     }
 
-    /// The version with `seq` dealt to a memtable.
-    pub(crate) fn with_next_seq(&self, next_seq: u64) -> Self {
-        Self { next_seq, ..self.clone() }
+    /// A version of the same shard with these views alone.
+    pub(crate) fn of_views(&self, views: Vec<View>) -> Self {
+        let mut version =
+            Self { step: self.step.clone(), range: self.range, views, next_seq: self.next_seq };
+        version.sort();
+        version
     }
 
     fn installed(self) -> Result<Self, StateError> {

@@ -1,0 +1,105 @@
+//! Installing what background work finished, starting what is due, and back-pressure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use weir_runtime::clock;
+
+use super::background::{self, Background};
+use super::{FROZEN_MAX, Shard};
+use crate::compaction::{self, Compaction, RUNS_SLOW, RUNS_STOP};
+use crate::error::StateError;
+
+/// A compaction under way in a task.
+#[derive(Debug)]
+pub(super) struct Running {
+    compaction: Compaction,
+    work: Background,
+}
+
+impl Shard {
+    /// Installs what background work has finished and starts what is due (spills, compactions).
+    /// Never blocks; to be called between batches.
+    ///
+    /// Errors: a flush or compaction failed for good. The shard must not be used any further.
+    pub fn maintain(&mut self) -> Result<(), StateError> {
+        if self.active.bytes() > self.writer.store.settings().memtable_bytes {
+            self.freeze();
+        }
+        self.install_flushes()?;
+        self.install_compaction()?;
+        self.start_compaction()
+    }
+
+    /// Waits until the shard is within its limits of frozen memtables and files, and does
+    /// [`Shard::maintain`]. Returns at once when it is; to be awaited before a batch is written.
+    ///
+    /// Errors: as [`Shard::maintain`]. Cancel safe.
+    pub async fn make_room(&mut self) -> Result<(), StateError> {
+        self.maintain()?;
+        loop {
+            let runs = compaction::run_count(&self.version);
+            if self.frozen.len() > FROZEN_MAX {
+                self.wait_for_flush().await;
+            } else if let (true, Some(running)) = (runs >= RUNS_STOP, &self.compaction) {
+                // Its result is looked at where it is installed.
+                drop(running.work.clone().await);
+            } else {
+                let milliseconds = runs.saturating_sub(RUNS_SLOW) as u64;
+                if milliseconds > 0 {
+                    clock::sleep(Duration::from_millis(milliseconds)).await;
+                }
+                return Ok(());
+            }
+            self.maintain()?;
+        }
+    }
+
+    /// Whether nothing runs in the background and nothing is due: then the shard makes no request
+    /// until it is read or written.
+    pub fn is_idle(&self) -> bool {
+        let level_bytes = self.writer.store.settings().level_bytes;
+        self.frozen.is_empty()
+            && self.compaction.is_none()
+            && compaction::choose(&self.version, level_bytes).is_none()
+    }
+
+    async fn wait_for_flush(&self) {
+        if let Some(oldest) = self.frozen.front() {
+            // Its result is looked at where it is installed.
+            drop(oldest.flush.clone().await);
+        }
+    }
+
+    fn install_compaction(&mut self) -> Result<(), StateError> {
+        let Some(running) = &self.compaction else { return Ok(()) };
+        let Some(result) = running.work.clone().now_or_never() else { return Ok(()) };
+        let next = self.version.with_replaced(&running.compaction.inputs, &result?)?;
+        self.compaction = None;
+        if let Some(next) = next {
+            self.version = Arc::new(next);
+        }
+        Ok(())
+    }
+
+    fn start_compaction(&mut self) -> Result<(), StateError> {
+        let level_bytes = self.writer.store.settings().level_bytes;
+        while self.compaction.is_none()
+            && let Some(compaction) = compaction::choose(&self.version, level_bytes)
+        {
+            if let Some(moved) = compaction.moved() {
+                if let Some(next) = self.version.with_replaced(&compaction.inputs, &moved)? {
+                    self.version = Arc::new(next);
+                }
+                continue;
+            }
+            let (ordered, version) = (compaction.clone(), Arc::clone(&self.version));
+            let writer = self.writer.clone();
+            let work = async move { compaction::execute(&ordered, &version, writer).await };
+            let work = background::start(&self.writer, "the compaction", work);
+            self.compaction = Some(Running { compaction, work });
+        }
+        Ok(())
+    }
+}
