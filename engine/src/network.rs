@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 
 use crate::protocol::{Frame, OpenChannel, ToCoordinator, ToSender, ToWorker};
 
+pub mod grpc;
+pub mod sim;
+
 /// One end of a two-way call.
 #[derive(Debug)]
 pub struct Link<S, R> {

@@ -1,0 +1,242 @@
+//! The network of real processes: gRPC over TCP on the loopback interface.
+//!
+//! One connection per pair of dialling and serving process carries all its calls. A call's two
+//! directions are bridged to the bounded queues of a [`Link`]: when a queue is full the HTTP/2
+//! window closes and the peer's queue fills in turn. Dropping both ends of a link ends the call.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::Shared;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+use weir_runtime::task::{self, Task};
+
+use crate::exchange::BATCH_BYTES_MAX;
+use crate::network::{
+    CoordinatorLink, Link, Network, ReceiverLink, Serving, Unreachable, WorkerService,
+};
+use crate::protocol::worker_client::WorkerClient;
+use crate::protocol::worker_server::{Worker, WorkerServer};
+use crate::protocol::{Frame, OpenChannel, ToCoordinator, ToSender, ToWorker, to_sender};
+
+mod connection;
+
+use connection::Connection;
+
+/// Messages that wait in each direction of a call, besides what HTTP/2 holds.
+const LINK_MESSAGES_MAX: usize = 16;
+/// Greatest message: a batch of rows and its frame.
+const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + (64 << 10);
+/// How long a worker waits for the first message of a channel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a dial may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for this long is asked whether it lives,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// and is given up when no answer comes within this time.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// HTTP/2 windows. Readers of channels always drain their stream (credit bounds what is queued),
+/// so a stream never holds the connection's window for long.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Channels that one peer may have open at a time.
+const STREAMS_MAX: u32 = 1 << 16;
+
+/// gRPC over loopback TCP.
+#[derive(Debug, Default)]
+pub struct GrpcNetwork {
+    connections: Mutex<BTreeMap<String, Channel>>,
+}
+
+impl GrpcNetwork {
+    /// A network without connections; they are made when first needed.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The client of the one connection to `address`; it connects at its first call.
+    fn client(&self, address: &str) -> Result<WorkerClient<Channel>, Unreachable> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = match connections.get(address) {
+            Some(channel) => channel.clone(),
+            None => {
+                let channel = endpoint(address)?.connect_lazy();
+                connections.insert(address.to_owned(), channel.clone());
+                channel
+            }
+        };
+        let client = WorkerClient::new(channel);
+        Ok(client
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// The call failed: forgets the connection, since the process behind it is probably gone.
+    fn failed(&self, address: &str, status: &Status) -> Unreachable {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+        unreachable_at(address, status.message())
+    }
+}
+
+#[async_trait]
+impl Network for GrpcNetwork {
+    async fn serve(&self, service: Arc<dyn WorkerService>) -> io::Result<Serving> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?.to_string();
+        let (open, over) = oneshot::channel::<()>();
+        let over = over.map(drop).boxed().shared();
+        let worker = WorkerServer::new(Bridge { service })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let serving = Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(STREAMS_MAX)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_service(worker)
+            .serve_with_incoming(accepted(listener, over));
+        let task = task::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the worker's service ended");
+            }
+        });
+        Ok(Serving { address, guard: Box::new(Guard { _open: open, _task: task }) })
+    }
+
+    async fn control(&self, address: &str) -> Result<CoordinatorLink, Unreachable> {
+        let mut client = self.client(address)?;
+        let (send, outgoing) = mpsc::channel::<ToWorker>(LINK_MESSAGES_MAX);
+        let called = client.control(ReceiverStream::new(outgoing)).await;
+        let stream = called.map_err(|status| self.failed(address, &status))?.into_inner();
+        Ok(Link { send, receive: bridged(stream) })
+    }
+
+    async fn channel(&self, address: &str, open: OpenChannel) -> Result<ReceiverLink, Unreachable> {
+        let mut client = self.client(address)?;
+        let (send, outgoing) = mpsc::channel(LINK_MESSAGES_MAX);
+        let first = ToSender { body: Some(to_sender::Body::Open(open)) };
+        // The queue is new and has room.
+        let _ = send.try_send(first);
+        let called = client.channel(ReceiverStream::new(outgoing)).await;
+        let stream = called.map_err(|status| self.failed(address, &status))?.into_inner();
+        Ok(Link { send, receive: bridged(stream) })
+    }
+}
+
+/// Ends the service when dropped: no new connections, and the present ones break.
+struct Guard {
+    _open: oneshot::Sender<()>,
+    _task: Task<()>,
+}
+
+/// Resolves when the service is over.
+type Over = Shared<futures::future::BoxFuture<'static, ()>>;
+
+fn accepted(listener: TcpListener, over: Over) -> impl Stream<Item = io::Result<Connection>> {
+    TcpListenerStream::new(listener).map(move |stream| {
+        let stream: TcpStream = stream?;
+        // Tonic applies its own option only to listeners that it makes itself.
+        stream.set_nodelay(true)?;
+        Ok(Connection::new(stream, over.clone()))
+    })
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, Unreachable> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| unreachable_at(address, &error.to_string()))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+fn unreachable_at(address: &str, reason: &str) -> Unreachable {
+    Unreachable { address: address.to_owned(), reason: reason.to_owned() }
+}
+
+/// The service that tonic calls: turns streams into links.
+struct Bridge {
+    service: Arc<dyn WorkerService>,
+}
+
+type Outgoing<T> = futures::stream::BoxStream<'static, Result<T, Status>>;
+
+#[async_trait]
+impl Worker for Bridge {
+    type ControlStream = Outgoing<ToCoordinator>;
+    type ChannelStream = Outgoing<Frame>;
+
+    async fn control(
+        &self,
+        request: Request<Streaming<ToWorker>>,
+    ) -> Result<Response<Self::ControlStream>, Status> {
+        let (send, outgoing) = mpsc::channel(LINK_MESSAGES_MAX);
+        self.service.control(Link { send, receive: bridged(request.into_inner()) });
+        Ok(Response::new(stream_of(outgoing)))
+    }
+
+    async fn channel(
+        &self,
+        request: Request<Streaming<ToSender>>,
+    ) -> Result<Response<Self::ChannelStream>, Status> {
+        let mut stream = request.into_inner();
+        let first = weir_runtime::clock::timeout(OPEN_TIMEOUT, stream.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("the channel was not named"))??;
+        let Some(to_sender::Body::Open(open)) = first.and_then(|first| first.body) else {
+            return Err(Status::invalid_argument("a channel's first message must name it"));
+        };
+        let (send, outgoing) = mpsc::channel(LINK_MESSAGES_MAX);
+        self.service.channel(open, Link { send, receive: bridged(stream) });
+        Ok(Response::new(stream_of(outgoing)))
+    }
+}
+
+fn stream_of<T: Send + 'static>(outgoing: mpsc::Receiver<T>) -> Outgoing<T> {
+    Box::pin(ReceiverStream::new(outgoing).map(Ok))
+}
+
+/// A queue that is fed by a task of its own until either end is gone.
+fn bridged<T: Send + 'static>(mut stream: Streaming<T>) -> mpsc::Receiver<T> {
+    let (feed, queue) = mpsc::channel(LINK_MESSAGES_MAX);
+    let bridge = async move {
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = feed.closed() => return,
+                message = stream.message() => message,
+            };
+            match message {
+                Ok(Some(message)) => {
+                    if feed.send(message).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(status) => {
+                    tracing::debug!(%status, "a call broke");
+                    return;
+                }
+            }
+        }
+    };
+    task::spawn(bridge).detach();
+    queue
+}
+
+#[cfg(test)]
+mod tests;
