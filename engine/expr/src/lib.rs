@@ -19,8 +19,15 @@
 //!    were split over states that were merged. docs/design/0006 fixes the states' bytes.
 
 mod aggregate;
+mod convert;
 mod error;
+mod functions;
+mod kernel;
+mod lower;
+mod near;
 mod normalise;
+mod parse;
+mod plan;
 mod scalar;
 pub mod timestamp;
 pub mod types;
