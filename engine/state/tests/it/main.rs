@@ -1,3 +1,7 @@
 //! Tests of the state store and the journal from outside.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 mod journal_sim;
+mod store_model;
+mod store_world;
