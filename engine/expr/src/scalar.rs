@@ -194,11 +194,6 @@ impl Compiled {
         &self.data_type
     }
 
-    /// The expression as it was written.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Refuses a type that no column can have.
     pub(crate) fn column_type(self) -> Result<Self, ExprError> {
         let hint = match &self.data_type {
