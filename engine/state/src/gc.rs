@@ -44,7 +44,7 @@ pub enum GcError {
         folder: String,
     },
     /// The incarnation is the present one and is not deleted.
-    #[error("incarnation {incarnation} is the present one; it is not deleted")]
+    #[error("incarnation {incarnation} is the job's present one; it is not deleted")]
     Present {
         /// The incarnation.
         incarnation: String,

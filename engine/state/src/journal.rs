@@ -94,10 +94,17 @@ impl Root {
 
     /// Incarnations that are not the present one and of which something is left.
     pub async fn dead(&self) -> Result<Vec<Incarnation>, JournalError> {
-        let present = self.present().await?;
+        let Some(present) = claims::present(self).await? else { return Ok(Vec::new()) };
         let mut folders = claims::folders(self).await?;
-        folders.retain(|incarnation| Some(incarnation) != present.as_ref());
+        // A later one than the claim just read is being created at this moment.
+        folders.retain(|incarnation| present.voids(incarnation));
         Ok(folders)
+    }
+
+    /// Whether an incarnation is dead for good: a later claim exists, or its own says so.
+    pub(crate) async fn is_dead(&self, incarnation: &Incarnation) -> Result<bool, JournalError> {
+        let present = claims::present(self).await?;
+        Ok(present.is_some_and(|present| present.voids(incarnation)))
     }
 
     fn claim_path(&self, number: u64) -> Path {

@@ -18,8 +18,7 @@ const PAGE_OBJECTS: usize = 1_000;
 ///
 /// A crash anywhere resumes: [`Root::dead`] names it until nothing is left.
 pub async fn delete_incarnation(root: &Root, dead: &Incarnation) -> Result<(), GcError> {
-    if root.present().await?.as_ref() == Some(dead) {
-        // The caller's view is old; deleting would lose a living job.
+    if !root.is_dead(dead).await? {
         let incarnation = dead.to_string();
         return Err(GcError::Present { incarnation });
     }

@@ -14,7 +14,7 @@ use super::choose::{Fate, Verdict};
 use super::{GcError, SinkFolders};
 use crate::ids::Seq;
 use crate::journal::Journal;
-use crate::names;
+use crate::names::{self, Incarnation};
 use crate::objects::{Place, StoreOperation};
 
 /// Objects looked at before what is condemned among them is deleted.
@@ -61,10 +61,12 @@ async fn walk(
     sinks: &SinkFolders,
     delete: bool,
 ) -> Result<SweepReport, GcError> {
-    let mut dead_runs: BTreeSet<String> =
-        journal.root().claimed().await?.into_iter().map(|incarnation| incarnation.id).collect();
     let run = journal.incarnation().id.clone();
-    dead_runs.remove(&run);
+    // Only earlier ones: to a coordinator that was superseded the present run is a later one.
+    let earlier = |run: &Incarnation| run.number < journal.incarnation().number;
+    let claimed = journal.root().claimed().await?;
+    let dead_runs: BTreeSet<String> =
+        claimed.into_iter().filter(earlier).map(|dead| dead.id).collect();
     let verdict = Verdict::new(journal.state(), &run, &dead_runs);
     let mut sweeper = Sweeper { delete, report: SweepReport::default() };
 

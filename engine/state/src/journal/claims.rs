@@ -45,6 +45,11 @@ impl Present {
         self.claim.created.as_ref().map(|_| Incarnation { number: self.number, id })
     }
 
+    /// Whether this claim makes `incarnation` void: it came before.
+    pub(super) fn voids(&self, incarnation: &Incarnation) -> bool {
+        incarnation.number < self.number
+    }
+
     /// The first record, with the same bytes whoever writes it.
     pub(super) fn first_record(&self) -> Option<Envelope> {
         let incarnation = self.incarnation()?.to_string();

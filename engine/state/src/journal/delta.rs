@@ -202,3 +202,6 @@ fn key_of(shard: &ShardRef) -> Result<ShardKey, DeltaError> {
 fn not_there(key: &ShardKey, what: String) -> DeltaError {
     DeltaError::NotThere { step: key.step.clone(), range: key.range, what }
 }
+
+#[cfg(test)]
+mod tests;
