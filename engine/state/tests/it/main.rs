@@ -5,4 +5,5 @@
 mod journal;
 mod journal_sim;
 mod store_model;
+mod store_sim;
 mod store_world;

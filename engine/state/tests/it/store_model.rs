@@ -92,7 +92,8 @@ impl Run {
             Op::Cut => self.open = Some(self.world.cut()),
             Op::Complete => {
                 if let Some(open) = self.open.take() {
-                    self.completed = self.world.complete(open).await?;
+                    let acknowledged = self.world.acknowledge(open).await?;
+                    self.completed = self.world.complete(acknowledged);
                 }
             }
             Op::Abort => self.open = None,

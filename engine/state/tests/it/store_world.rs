@@ -85,6 +85,13 @@ pub(crate) struct Open {
     pub(crate) shards: Vec<ShardCheckpoint>,
 }
 
+/// A checkpoint that all shards acknowledged.
+pub(crate) struct Acknowledged {
+    pub(crate) id: CheckpointId,
+    pub(crate) completed: Completed,
+    pub(crate) unnamed: Vec<String>,
+}
+
 /// A worker's shards, over all key groups, beside the model.
 pub(crate) struct World {
     pub(crate) sim: SimStore,
@@ -224,27 +231,34 @@ impl World {
         Open { id, model: self.model.clone(), shards }
     }
 
-    /// Waits for the uploads of a cut; then its record is in the journal, and what was reported
-    /// goes. No record may ever have named that.
-    pub(crate) async fn complete(&mut self, open: Open) -> Result<Completed, StateError> {
-        let mut records = Vec::new();
+    /// Waits for the uploads of a cut, which gives what the coordinator would record. No
+    /// acknowledgement, recorded or not, may ever have named what is reported as unnamed.
+    pub(crate) async fn acknowledge(&mut self, open: Open) -> Result<Acknowledged, StateError> {
+        let mut completed = Completed { records: Vec::new(), model: open.model };
+        let mut unnamed = Vec::new();
         for shard in open.shards {
             let ack = shard.await?;
             self.named.extend(ack.version.views.iter().map(|view| view.name.clone()));
-            for name in &ack.unnamed {
-                assert!(!self.named.contains(name), "{name} was named by a record");
-                self.sim.uproot(&object_path(name));
-            }
-            records.push(ack.version);
+            let named = ack.unnamed.iter().find(|name| self.named.contains(*name));
+            assert_eq!(named, None, "reported as unnamed");
+            unnamed.extend(ack.unnamed);
+            completed.records.push(ack.version);
         }
-        self.shards.iter_mut().for_each(|shard| shard.completed(open.id));
-        Ok(Completed { records, model: open.model })
+        Ok(Acknowledged { id: open.id, completed, unnamed })
+    }
+
+    /// The record is in the journal: what was reported is deleted, the shards are told.
+    pub(crate) fn complete(&mut self, acknowledged: Acknowledged) -> Completed {
+        acknowledged.unnamed.iter().for_each(|name| self.sim.uproot(&object_path(name)));
+        self.shards.iter_mut().for_each(|shard| shard.completed(acknowledged.id));
+        acknowledged.completed
     }
 
     /// A checkpoint from barrier to notification.
     pub(crate) async fn checkpoint(&mut self) -> Result<Completed, StateError> {
         let open = self.cut();
-        self.complete(open).await
+        let acknowledged = self.acknowledge(open).await?;
+        Ok(self.complete(acknowledged))
     }
 
     /// Sets a timer while a scan for due ones is under way.
