@@ -12,7 +12,7 @@
 mod choose;
 mod execute;
 
-use crate::version::View;
+use crate::version::{LEVEL_MAX, View};
 
 pub(crate) use self::choose::{choose, run_count};
 pub(crate) use self::execute::execute;
@@ -25,6 +25,10 @@ const RUNS_MAX: usize = 12;
 pub(crate) const RUNS_SLOW: usize = 16;
 /// Runs of level 0 at which writers wait.
 pub(crate) const RUNS_STOP: usize = 24;
+
+/// A shard whose content fits into one table file has at most this many files, if its owner awaits
+/// `make_room`: the runs of level 0, those flushed meanwhile, and one file a level.
+pub const FILES_MAX: usize = RUNS_STOP + crate::shard::FROZEN_MAX + LEVEL_MAX as usize;
 
 /// What is to be merged, and where the result goes.
 #[derive(Clone, Debug)]

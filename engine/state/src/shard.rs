@@ -42,6 +42,7 @@ use crate::version::Version;
 pub use self::checkpoint::{CheckpointedShard, ShardCheckpoint};
 pub use self::read::{MapChunk, ShardScan};
 pub use self::timers::DueTimers;
+pub use crate::compaction::FILES_MAX;
 
 /// Frozen memtables that a shard keeps before [`Shard::make_room`] waits.
 pub const FROZEN_MAX: usize = 3;

@@ -5,5 +5,6 @@
 mod journal;
 mod journal_sim;
 mod store_model;
+mod store_scale;
 mod store_sim;
 mod store_world;
