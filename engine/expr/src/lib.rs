@@ -35,4 +35,5 @@ pub mod types;
 pub use aggregate::{Aggregates, Inputs, State, compile_aggregates};
 pub use error::{ExprError, GroupError, ItemError, NormaliseError, RowError, StateError};
 pub use normalise::normalise;
+pub use parse::unknown_column;
 pub use scalar::{Predicate, Projection, compile_predicate, compile_select};

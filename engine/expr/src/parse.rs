@@ -237,8 +237,8 @@ fn survey_column(ident: &Ident, columns: &Schema) -> Result<(), ExprError> {
     Err(unknown_column(&ident.value, columns))
 }
 
-/// "there is no column …", with near names or all of them.
-pub(crate) fn unknown_column(name: &str, columns: &Schema) -> ExprError {
+/// Says that `columns` has no `name`, and which near names it has, or all of them.
+pub fn unknown_column(name: &str, columns: &Schema) -> ExprError {
     let names = || columns.fields().iter().map(|field| field.name().as_str());
     let near = near::nearest(name, names());
     let hint = if !near.is_empty() {
