@@ -9,12 +9,15 @@
 //! - [`exchange`] — channels between subtasks: messages, credit, codec, input gates.
 //! - [`network`] — RPC behind a trait: gRPC, or simulated.
 //! - [`protocol`] — the messages of `proto/weir.proto`.
+//! - `execution` — the tasks of stages: sources, keyed steps, operators, sinks.
+//! - [`worker`] — a worker process: fencing, deployments, commits.
 //! - [`cluster`], [`plan`] — where workers run, and which ones a job needs next.
 //! - [`coordinator`] — the task that owns a job: generations, checkpoints, commits, clean-up.
 
 pub mod cluster;
 pub mod coordinator;
 pub mod exchange;
+mod execution;
 pub mod network;
 pub mod objects;
 pub mod pipeline;
@@ -23,3 +26,4 @@ pub mod protocol;
 pub mod rows;
 pub mod sink;
 pub mod source;
+pub mod worker;

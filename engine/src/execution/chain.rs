@@ -1,0 +1,156 @@
+//! The stateless operators behind a stage's head: filter, select, reorder, down to its leaves.
+//!
+//! Synchronous: a batch goes in, what reaches each leaf comes out, in order. Sending and writing is
+//! the business of `tail.rs`.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use weir_expr::{Predicate, Projection, RowError};
+
+use super::counters::Counters;
+use super::error::StageError;
+use super::names::RowNames;
+use crate::pipeline::checked::{CheckedJob, CheckedVerb};
+use crate::pipeline::graph;
+use crate::rows::Rows;
+
+/// Where rows leave a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaf {
+    /// The sink writer at this place in the stage.
+    Sink(usize),
+    /// The edge at this place in the stage.
+    Edge(usize),
+}
+
+/// A writer of a sink step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SinkLeaf {
+    /// Index of the step.
+    pub(crate) step: usize,
+    /// Number of this writer among all of its sink's.
+    pub(crate) part: u32,
+}
+
+/// The compiled tree of one stage. Immutable but for its counters.
+pub(crate) struct Chain {
+    nodes: Vec<Node>,
+    roots: Vec<usize>,
+    counters: Arc<Counters>,
+    names: Arc<RowNames>,
+}
+
+struct Node {
+    step: usize,
+    id: String,
+    op: Op,
+    outputs: Vec<usize>,
+}
+
+enum Op {
+    Filter(Predicate),
+    Select(Projection),
+    Reorder(Vec<usize>, SchemaRef),
+    Pass,
+    Leaf(Leaf),
+}
+
+impl Chain {
+    /// Compiles a stage's tree; gives its leaves too, in the order of their places: sinks, and edges
+    /// by their index in the graph.
+    pub(crate) fn new(
+        job: &CheckedJob,
+        outputs: &[graph::Node],
+        counters: Arc<Counters>,
+        names: Arc<RowNames>,
+    ) -> (Self, Vec<SinkLeaf>, Vec<usize>) {
+        let mut builder = Builder { job, nodes: Vec::new(), sinks: Vec::new(), edges: Vec::new() };
+        let roots = outputs.iter().map(|node| builder.add(node)).collect();
+        let chain = Self { nodes: builder.nodes, roots, counters, names };
+        (chain, builder.sinks, builder.edges)
+    }
+
+    /// Runs a batch through the tree. What reaches the leaves is given in order of the tree.
+    ///
+    /// Errors: the first row that fails, named by its origin.
+    pub(crate) fn run(&self, rows: Rows, out: &mut Vec<(Leaf, Rows)>) -> Result<(), StageError> {
+        let mut work: Vec<(usize, Rows)> = Vec::with_capacity(self.roots.len());
+        work.extend(self.roots.iter().rev().map(|root| (*root, rows.clone())));
+        drop(rows);
+        while let Some((place, rows)) = work.pop() {
+            if rows.is_empty() {
+                continue;
+            }
+            let node = &self.nodes[place];
+            let counter = self.counters.step(node.step);
+            counter.add_in(rows.len());
+            if let Op::Leaf(leaf) = node.op {
+                out.push((leaf, rows));
+                continue;
+            }
+            let rows = self.apply(node, rows)?;
+            counter.add_out(rows.len());
+            work.extend(node.outputs.iter().rev().map(|output| (*output, rows.clone())));
+        }
+        Ok(())
+    }
+
+    fn apply(&self, node: &Node, rows: Rows) -> Result<Rows, StageError> {
+        let bad_row = |error: RowError| self.names.row_error(&node.id, &rows, &error);
+        let bug = |error: ArrowError| self.names.bug(&node.id, &error);
+        match &node.op {
+            Op::Filter(predicate) => {
+                let mask = predicate.evaluate(&rows.batch).map_err(bad_row)?;
+                rows.filter(&mask).map_err(bug)
+            }
+            Op::Select(projection) => {
+                let batch = projection.evaluate(&rows.batch).map_err(bad_row)?;
+                Ok(Rows { batch, ..rows })
+            }
+            Op::Reorder(columns, schema) => {
+                let columns = columns.iter().map(|column| Arc::clone(rows.batch.column(*column)));
+                rows.with_columns(Arc::clone(schema), columns.collect()).map_err(bug)
+            }
+            Op::Pass | Op::Leaf(_) => Ok(rows),
+        }
+    }
+}
+
+struct Builder<'a> {
+    job: &'a CheckedJob,
+    nodes: Vec<Node>,
+    sinks: Vec<SinkLeaf>,
+    edges: Vec<usize>,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, node: &graph::Node) -> usize {
+        let op = self.op(node);
+        let outputs = node.outputs.iter().map(|output| self.add(output)).collect();
+        let id = self.job.steps[node.step].id.clone();
+        self.nodes.push(Node { step: node.step, id, op, outputs });
+        self.nodes.len() - 1
+    }
+
+    fn op(&mut self, node: &graph::Node) -> Op {
+        let step = &self.job.steps[node.step];
+        match (&node.op, &step.verb) {
+            (graph::Op::Sink { part }, _) => {
+                self.sinks.push(SinkLeaf { step: node.step, part: *part });
+                Op::Leaf(Leaf::Sink(self.sinks.len() - 1))
+            }
+            (graph::Op::Edge(edge), _) => {
+                self.edges.push(*edge);
+                Op::Leaf(Leaf::Edge(self.edges.len() - 1))
+            }
+            (graph::Op::Union(Some(columns)), _) => {
+                Op::Reorder(columns.clone(), SchemaRef::clone(&step.schema))
+            }
+            (graph::Op::Filter, CheckedVerb::Filter(predicate)) => Op::Filter(predicate.clone()),
+            (graph::Op::Select, CheckedVerb::Select(projection)) => Op::Select(projection.clone()),
+            (graph::Op::Filter | graph::Op::Select | graph::Op::Union(None), _) => Op::Pass,
+        }
+    }
+}

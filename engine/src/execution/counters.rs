@@ -1,0 +1,149 @@
+//! Counters of every step, over all subtasks of a worker. Written by tasks, read by the control side.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use std::sync::Arc;
+
+use weir_state::ids::KeyGroupRange;
+use weir_state::store::StateStore;
+
+use super::window::WATERMARK_NONE;
+use crate::protocol::{Progress, RangeWatermark, StepCounters};
+
+/// Counters of one step. Relaxed: they are shown, never decided from.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    rows_in: AtomicU64,
+    rows_out: AtomicU64,
+    late_rows: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+impl Step {
+    /// Rows came in.
+    pub(crate) fn add_in(&self, rows: usize) {
+        self.rows_in.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Rows went out.
+    pub(crate) fn add_out(&self, rows: usize) {
+        self.rows_out.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Rows came too late and were dropped.
+    pub(crate) fn add_late(&self, rows: usize) {
+        self.late_rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes were staged.
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The counters of all steps, by the step's place in the job.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    steps: Vec<(String, Step)>,
+}
+
+impl Counters {
+    /// All zero, for the steps with these ids.
+    pub(crate) fn new(ids: impl IntoIterator<Item = String>) -> Self {
+        Self { steps: ids.into_iter().map(|id| (id, Step::default())).collect() }
+    }
+
+    /// Of the step at `place`.
+    pub(crate) fn step(&self, place: usize) -> &Step {
+        &self.steps[place].1
+    }
+
+    /// As they are now.
+    pub(crate) fn read(&self) -> Vec<StepCounters> {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let steps = self.steps.iter().map(|(id, step)| StepCounters {
+            step: id.clone(),
+            rows_in: load(&step.rows_in),
+            rows_out: load(&step.rows_out),
+            late_rows: load(&step.late_rows),
+            bad_rows: 0,
+            bytes_out: load(&step.bytes_out),
+        });
+        steps.collect()
+    }
+}
+
+/// The watermark that a task reached, for showing it.
+#[derive(Debug)]
+pub(crate) struct WatermarkGauge(AtomicI64);
+
+impl WatermarkGauge {
+    /// At `watermark`.
+    pub(crate) fn new(watermark: i64) -> Self {
+        Self(AtomicI64::new(watermark))
+    }
+
+    /// Moves to `watermark`.
+    pub(crate) fn set(&self, watermark: i64) {
+        self.0.store(watermark, Ordering::Relaxed);
+    }
+
+    /// As it is now.
+    pub(crate) fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything that is shown of a generation on this worker.
+#[derive(Debug)]
+pub(crate) struct Board {
+    counters: Arc<Counters>,
+    watermarks: Vec<(String, KeyGroupRange, Arc<WatermarkGauge>)>,
+    store: Arc<StateStore>,
+}
+
+impl Board {
+    /// With the counters of all steps.
+    pub(crate) fn new(counters: Arc<Counters>, store: Arc<StateStore>) -> Self {
+        Self { counters, watermarks: Vec::new(), store }
+    }
+
+    /// Shows the watermark of a keyed step's key groups too.
+    pub(crate) fn add(&mut self, step: &str, range: KeyGroupRange, gauge: Arc<WatermarkGauge>) {
+        self.watermarks.push((step.to_owned(), range, gauge));
+    }
+
+    /// As it is now.
+    pub(crate) fn read(&self) -> Progress {
+        let watermarks = self.watermarks.iter().filter_map(|(step, range, gauge)| {
+            let watermark_ms = gauge.get();
+            (watermark_ms > WATERMARK_NONE).then(|| RangeWatermark {
+                step: step.clone(),
+                group_start: range.start.into(),
+                group_end: range.end.into(),
+                watermark_ms,
+            })
+        });
+        let requests = self.store.counters();
+        Progress {
+            steps: self.counters.read(),
+            watermarks: watermarks.collect(),
+            state_requests: requests.reads + requests.writes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_step() {
+        let counters = Counters::new(["a".to_owned(), "b".to_owned()]);
+        counters.step(1).add_in(3);
+        counters.step(1).add_late(1);
+        let read = counters.read();
+        assert_eq!((read[0].rows_in, read[1].rows_in, read[1].late_rows), (0, 3, 1));
+        assert_eq!(read[1].step, "b");
+    }
+}

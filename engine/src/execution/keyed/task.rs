@@ -1,0 +1,352 @@
+//! The task of a keyed stage: inputs in, units and timers through, results and marks out.
+//!
+//! Selects an event and applies it; then does all that can be done without waiting for state:
+//! releases watermarks, runs timers, takes the checkpoint whose barriers are aligned.
+//!
+//! What must stay true:
+//! 1. A watermark is forwarded when all rows before it are done and the windows it closes are
+//!    written.
+//! 2. At a barrier all units end first. A firing stops between two chunks: what is not written yet
+//!    stays in the state with its timers, and the restored watermark fires it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::try_join;
+use prost::Message as _;
+use weir_state::ids::CheckpointId;
+use weir_state::shard::DueTimers;
+use weir_state::{Access, Pending, StateError};
+
+use super::{Keyed, UnitState};
+use crate::exchange::message::Message;
+use crate::exchange::{ExchangeError, InputGate};
+use crate::execution::alignment::Alignment;
+use crate::execution::context::Context;
+use crate::execution::counters::{Counters, WatermarkGauge};
+use crate::execution::error::StageError;
+use crate::execution::marks::Marks;
+use crate::execution::names::RowNames;
+use crate::execution::orders::Orders;
+use crate::execution::tail::Tail;
+use crate::execution::window::{WATERMARK_END, WATERMARK_NONE};
+use crate::protocol::RangeWatermark;
+use crate::rows::Rows;
+
+/// One subtask of a keyed stage.
+pub(crate) struct KeyedTask {
+    pub(crate) context: Context,
+    pub(crate) keyed: Keyed,
+    pub(crate) gate: InputGate,
+    pub(crate) tail: Tail,
+    pub(crate) names: Arc<RowNames>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) gauge: Arc<WatermarkGauge>,
+    pub(crate) inputs: Inputs,
+    pub(crate) outlet: Outlet,
+}
+
+/// How far the channels into the stage are.
+pub(crate) struct Inputs {
+    pub(crate) alignment: Alignment,
+    pub(crate) marks: Marks,
+    /// Channels that have not ended.
+    open: usize,
+    /// The checkpoint whose barriers have come from everywhere; nothing is read until it is cut.
+    cutting: Option<CheckpointId>,
+}
+
+impl Inputs {
+    /// Of `channels` channels, none of which has ended.
+    pub(crate) fn new(alignment: Alignment, marks: Marks, channels: usize) -> Self {
+        Self { alignment, marks, open: channels, cutting: None }
+    }
+}
+
+/// How far the watermark is on its way out.
+pub(crate) struct Outlet {
+    /// Released: its timers are running, then it is forwarded.
+    current: Option<i64>,
+    firing: Option<Firing>,
+    forwarded: i64,
+    /// `End` was sent.
+    ended: bool,
+}
+
+impl Outlet {
+    /// `watermark` had been passed before; what it closes is fired first.
+    pub(crate) fn new(watermark: i64) -> Self {
+        let current = (watermark > WATERMARK_NONE).then_some(watermark);
+        Self { current, firing: None, forwarded: WATERMARK_NONE, ended: false }
+    }
+}
+
+/// A chunk of due windows on its way through the state.
+enum Firing {
+    Asking(Pending<DueTimers>),
+    Reading(DueTimers, Pending<Vec<Option<Bytes>>>),
+}
+
+enum Event {
+    Orders(Orders),
+    Due(Result<DueTimers, StateError>),
+    Values(Result<Vec<Option<Bytes>>, StateError>),
+    Unit(UnitState),
+    Input(Result<(usize, Message), ExchangeError>),
+    Settle,
+}
+
+impl KeyedTask {
+    /// Runs until it fails.
+    pub(crate) async fn run(mut self) -> StageError {
+        match self.work().await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn work(&mut self) -> Result<Infallible, StageError> {
+        let orders = self.context.orders();
+        self.obey(orders);
+        loop {
+            self.settle().await?;
+            if !self.takes_input() || !self.gate.is_ready() {
+                self.tail.flush().await?;
+            }
+            let event = self.next().await;
+            self.apply(event).await?;
+        }
+    }
+
+    fn takes_input(&self) -> bool {
+        self.inputs.cutting.is_none() && self.keyed.has_room()
+    }
+
+    async fn next(&mut self) -> Event {
+        let takes_input = self.takes_input();
+        let parked = self.keyed.parked() > 0;
+        let fires_on = self.outlet.current.is_some() && self.outlet.firing.is_none();
+        tokio::select! {
+            biased;
+            orders = self.context.ordered() => Event::Orders(orders),
+            event = fires(&mut self.outlet.firing) => event,
+            state = self.keyed.read(), if parked => Event::Unit(state),
+            input = self.gate.next(), if takes_input => Event::Input(input),
+            () = std::future::ready(()), if fires_on => Event::Settle,
+        }
+    }
+
+    async fn apply(&mut self, event: Event) -> Result<(), StageError> {
+        match event {
+            Event::Settle => {}
+            Event::Orders(orders) => self.obey(orders),
+            Event::Unit(state) => self.keyed.unpark(state)?,
+            Event::Due(due) => {
+                self.outlet.firing = None;
+                self.found(due.map_err(|cause| self.state_error("read timers", cause))?).await?;
+            }
+            Event::Values(values) => {
+                let values = values.map_err(|cause| self.state_error("read state", cause))?;
+                if let Some(Firing::Reading(due, _)) = self.outlet.firing.take() {
+                    self.fire(&due, &values).await?;
+                }
+            }
+            Event::Input(input) => {
+                let (channel, message) =
+                    input.map_err(|cause| StageError::exchange(&self.step(), cause))?;
+                self.received(channel, message).await?;
+            }
+        }
+        self.upkeep()
+    }
+
+    fn step(&self) -> String {
+        self.keyed.definition().id.clone()
+    }
+
+    fn state_error(&self, what: &'static str, cause: StateError) -> StageError {
+        self.keyed.definition().state_error(what, cause)
+    }
+
+    fn upkeep(&mut self) -> Result<(), StageError> {
+        let kept = self.keyed.shard().maintain();
+        kept.map_err(|cause| self.state_error("write state", cause))
+    }
+
+    fn obey(&mut self, orders: Orders) {
+        self.inputs.alignment.abort(orders.aborted);
+        self.sync_gate();
+        self.keyed.shard().completed(orders.completed);
+    }
+
+    /// Reads those channels that the alignment does not hold.
+    fn sync_gate(&mut self) {
+        self.gate.unblock_all();
+        for channel in 0..self.gate.inputs().len() {
+            if self.inputs.alignment.is_held(channel) {
+                self.gate.block(channel);
+            }
+        }
+    }
+
+    async fn received(&mut self, channel: usize, message: Message) -> Result<(), StageError> {
+        match message {
+            Message::Rows(rows) => return self.rows(&rows).await,
+            Message::Progress(progress) => {
+                let moved = self.inputs.marks.progress(channel, &progress);
+                self.arrived(moved);
+            }
+            Message::Watermark(watermark) => {
+                let moved = self.inputs.marks.watermark(channel, watermark);
+                self.arrived(moved);
+            }
+            Message::Barrier(id) => {
+                self.inputs.cutting = self.inputs.alignment.barrier(channel, id);
+                self.sync_gate();
+            }
+            Message::End => {
+                self.inputs.open -= 1;
+                if self.inputs.open == 0 {
+                    self.arrived(Some(WATERMARK_END));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn rows(&mut self, rows: &Rows) -> Result<(), StageError> {
+        let room = self.keyed.shard().make_room().await;
+        room.map_err(|cause| self.state_error("write state", cause))?;
+        let counter = self.counters.step(self.keyed.definition().step);
+        counter.add_in(rows.len());
+        let late = self.keyed.arrive(rows, &self.names)?;
+        counter.add_late(late);
+        Ok(())
+    }
+
+    fn arrived(&mut self, watermark: Option<i64>) {
+        if let Some(watermark) = watermark {
+            self.keyed.epochs().watermark(watermark);
+        }
+    }
+
+    /// Does all that can be done now besides reading input.
+    async fn settle(&mut self) -> Result<(), StageError> {
+        loop {
+            self.outlet.current = self.outlet.current.max(self.keyed.epochs().release());
+            if self.outlet.firing.is_some() {
+                return Ok(());
+            }
+            if let Some(id) = self.inputs.cutting {
+                if !self.keyed.is_drained() {
+                    return Ok(());
+                }
+                self.inputs.cutting = None;
+                self.cut(id).await?;
+            }
+            let Some(watermark) = self.outlet.current else { break };
+            if !self.keyed.may_be_due(watermark) {
+                self.forward(watermark).await?;
+                continue;
+            }
+            match self.keyed.due(watermark) {
+                Access::Ready(due) => {
+                    let fires = !due.timers.is_empty();
+                    self.found(due).await?;
+                    if fires {
+                        // One chunk at a time: a barrier must not wait for all windows.
+                        return Ok(());
+                    }
+                }
+                Access::Pending(read) => self.outlet.firing = Some(Firing::Asking(read)),
+            }
+        }
+        self.end().await
+    }
+
+    /// Windows are due: gets their values. None are: the watermark can go on.
+    async fn found(&mut self, due: DueTimers) -> Result<(), StageError> {
+        if due.timers.is_empty() {
+            return match self.outlet.current {
+                Some(watermark) => self.forward(watermark).await,
+                None => Ok(()),
+            };
+        }
+        match self.keyed.values_of(&due.timers) {
+            Access::Ready(values) => self.fire(&due, &values).await,
+            Access::Pending(read) => {
+                self.outlet.firing = Some(Firing::Reading(due, read));
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes windows that are due. When they were the last ones, the watermark goes on at the
+    /// next look.
+    async fn fire(&mut self, due: &DueTimers, values: &[Option<Bytes>]) -> Result<(), StageError> {
+        let rows = self.keyed.fire(&due.timers, values, &self.names)?;
+        self.counters.step(self.keyed.definition().step).add_out(rows.len());
+        self.tail.emit(rows).await
+    }
+
+    async fn forward(&mut self, watermark: i64) -> Result<(), StageError> {
+        self.outlet.current = None;
+        self.gauge.set(watermark);
+        let forwarded = self.keyed.definition().tumble.forwarded(watermark);
+        if forwarded > self.outlet.forwarded {
+            self.outlet.forwarded = forwarded;
+            self.tail.tell(Message::Watermark(forwarded)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says once that all is over: every input ended, everything written.
+    async fn end(&mut self) -> Result<(), StageError> {
+        if self.inputs.open > 0 || self.outlet.ended || self.outlet.forwarded < WATERMARK_END {
+            return Ok(());
+        }
+        self.outlet.ended = true;
+        self.tail.tell(Message::End).await?;
+        self.context.input_done().await;
+        Ok(())
+    }
+
+    async fn cut(&mut self, id: CheckpointId) -> Result<(), StageError> {
+        let pieces = self.tail.cut(id, self.context.orders().completed)?;
+        let step = self.step();
+        let range = self.keyed.shard().range();
+        let frozen = self.keyed.shard().checkpoint(id);
+        let mut ack = self.context.ack(id);
+        ack.watermark = Some(RangeWatermark {
+            step: step.clone(),
+            group_start: range.start.into(),
+            group_end: range.end.into(),
+            watermark_ms: self.keyed.epochs().arrived(),
+        });
+        self.tail.tell(Message::Barrier(id)).await?;
+        let uploaded = async move {
+            let state = async {
+                let what = "write state";
+                frozen.await.map_err(|cause| StageError::State { step, what, cause })
+            };
+            let (state, pieces) = try_join(state, pieces).await?;
+            ack.version = state.version.encode_to_vec().into();
+            ack.unnamed = state.unnamed;
+            ack.state_bytes_written = state.bytes_written;
+            ack.pieces = pieces;
+            Ok(ack)
+        };
+        self.context.acknowledge(uploaded).await;
+        Ok(())
+    }
+}
+
+/// Waits for the chunk that is on its way. Cancel safe.
+async fn fires(firing: &mut Option<Firing>) -> Event {
+    match firing {
+        Some(Firing::Asking(read)) => Event::Due(read.await),
+        Some(Firing::Reading(_, read)) => Event::Values(read.await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,303 @@
+//! The task that owns a worker: one coordinator's stream, one generation, one publisher.
+//!
+//! Selects an event and applies it. Nothing here waits for the coordinator to read: what it has to
+//! hear lies in a bounded outbox, and a coordinator that does not empty it is disconnected.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use weir_runtime::clock::{self, Instant};
+use weir_runtime::task;
+use weir_state::ids::{self, CheckpointId};
+
+use super::commit::{Published, Publisher};
+use super::deploy::{self, Ground, Order};
+use super::fence::Fence;
+use super::generation::{self, Generation};
+use super::{Introduced, RegistrySlot, WorkerError};
+use crate::exchange::Registry;
+use crate::execution::orders::{Orders, Report};
+use crate::network::WorkerLink;
+use crate::protocol::to_coordinator::Body;
+use crate::protocol::{
+    Declined, Deploy, HelloReply, Progress, Stopped, ToCoordinator, ToWorker, Trigger, to_worker,
+};
+
+/// Messages to a coordinator that does not read them.
+const OUTBOX_MESSAGES_MAX: usize = 4_096;
+/// How often changed counters are sent.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// The worker.
+pub(crate) struct Control {
+    ground: Ground,
+    registry: Arc<RegistrySlot>,
+    fence: Fence,
+    opened: mpsc::Receiver<Introduced>,
+    link: Option<WorkerLink>,
+    outbox: VecDeque<ToCoordinator>,
+    generation: Option<Generation>,
+    publisher: Publisher,
+    told: Progress,
+    next_progress: Instant,
+}
+
+enum Event {
+    Introduced(Introduced),
+    Message(ToWorker),
+    LinkLost,
+    Room,
+    Generation(generation::Event),
+    Published(Published),
+    ProgressDue,
+}
+
+impl Control {
+    /// A worker that nobody commands yet.
+    pub(crate) fn new(
+        ground: Ground,
+        registry: Arc<RegistrySlot>,
+        opened: mpsc::Receiver<Introduced>,
+    ) -> Self {
+        Self {
+            fence: Fence::new(ground.settings.token.clone()),
+            ground,
+            registry,
+            opened,
+            link: None,
+            outbox: VecDeque::new(),
+            generation: None,
+            publisher: Publisher::default(),
+            told: Progress::default(),
+            next_progress: clock::now(),
+        }
+    }
+
+    /// Runs for ever, or until an old generation can't be ended.
+    pub(crate) async fn run(mut self) -> Result<Infallible, WorkerError> {
+        loop {
+            let event = self.next().await;
+            self.apply(event).await?;
+            self.post();
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let shows = self.link.is_some() && self.stages_run();
+        let room = self.link.as_ref().filter(|_| !self.outbox.is_empty());
+        let room = room.map(|link| link.send.clone());
+        tokio::select! {
+            biased;
+            Some(introduced) = self.opened.recv() => Event::Introduced(introduced),
+            message = receive(&mut self.link) => message.map_or(Event::LinkLost, Event::Message),
+            event = happens(&mut self.generation) => Event::Generation(event),
+            published = self.publisher.published() => Event::Published(published),
+            () = has_room(room) => Event::Room,
+            () = clock::sleep_until(self.next_progress), if shows => Event::ProgressDue,
+        }
+    }
+
+    async fn apply(&mut self, event: Event) -> Result<(), WorkerError> {
+        match event {
+            Event::Introduced(introduced) => self.introduced(introduced),
+            Event::Message(message) => self.message(message).await?,
+            Event::LinkLost => self.unlink(),
+            Event::Room => {}
+            Event::Generation(event) => self.happened(event).await,
+            Event::Published(Published::Done(done)) => self.say(Body::Committed(done)),
+            Event::Published(Published::Failed(error)) => {
+                self.happened(generation::Event::Report(Report::Failed(error))).await;
+            }
+            Event::ProgressDue => self.progress(),
+        }
+        Ok(())
+    }
+
+    async fn happened(&mut self, event: generation::Event) {
+        if let Some(generation) = &mut self.generation
+            && let Some(body) = generation.on(event).await
+        {
+            self.say(body);
+        }
+    }
+
+    fn stages_run(&self) -> bool {
+        self.generation.as_ref().is_some_and(|generation| generation.stages().is_some())
+    }
+
+    fn introduced(&mut self, Introduced { term, hello, link }: Introduced) {
+        let worker = self.ground.settings.incarnation.clone();
+        if let Err(refused) = self.fence.hello(term, &hello) {
+            tracing::warn!(term, "refused a coordinator: {refused}");
+            let reply = HelloReply { worker, generation: 0, refused };
+            let body = Some(Body::Hello(reply));
+            // Its queue is new and empty; if it is closed there is nobody to tell.
+            let _ = link.send.try_send(ToCoordinator { generation: 0, body });
+            return;
+        }
+        self.unlink();
+        self.link = Some(link);
+        let generation = self.generation.as_ref().map_or(0, Generation::number);
+        self.say(Body::Hello(HelloReply { worker, generation, refused: String::new() }));
+        self.retell();
+        self.told = Progress::default();
+    }
+
+    async fn message(&mut self, message: ToWorker) -> Result<(), WorkerError> {
+        let (term, generation) = (message.term, message.generation);
+        match message.body {
+            Some(to_worker::Body::Heartbeat(heartbeat)) if self.fence.is_term(term) => {
+                self.say(Body::Heartbeat(heartbeat));
+            }
+            Some(to_worker::Body::Deploy(deploy)) => {
+                self.deploy(term, generation, deploy).await?;
+            }
+            Some(body) if self.fence.admits(term, generation) => self.order(body).await?,
+            _ => tracing::debug!(term, generation, "ignored a message of a superseded sender"),
+        }
+        Ok(())
+    }
+
+    async fn order(&mut self, body: to_worker::Body) -> Result<(), WorkerError> {
+        match body {
+            to_worker::Body::Trigger(trigger) => self.trigger(trigger),
+            to_worker::Body::Abort(abort) => {
+                let id = CheckpointId(abort.checkpoint);
+                self.give(|orders| orders.aborted = orders.aborted.max(id));
+            }
+            to_worker::Body::Commit(commit) => {
+                let id = CheckpointId(commit.checkpoint);
+                self.give(|orders| orders.completed = orders.completed.max(id));
+                if let Some(stages) = self.generation.as_ref().and_then(Generation::stages) {
+                    self.publisher.publish(commit, stages.folders.clone());
+                }
+            }
+            to_worker::Body::Stop(_) => {
+                self.stop().await?;
+                self.say(Body::Stopped(Stopped {}));
+            }
+            to_worker::Body::Hello(_)
+            | to_worker::Body::Deploy(_)
+            | to_worker::Body::Heartbeat(_) => {}
+        }
+        Ok(())
+    }
+
+    fn trigger(&mut self, trigger: Trigger) {
+        if self.stages_run() {
+            let id = CheckpointId(trigger.checkpoint);
+            self.give(|orders| orders.triggered = orders.triggered.max(id));
+        } else {
+            let reason = "this worker's stages do not run".to_owned();
+            self.say(Body::Declined(Declined { checkpoint: trigger.checkpoint, reason }));
+        }
+    }
+
+    fn give(&self, change: impl FnOnce(&mut Orders)) {
+        if let Some(stages) = self.generation.as_ref().and_then(Generation::stages) {
+            stages.orders.send_modify(change);
+        }
+    }
+
+    async fn deploy(&mut self, term: u64, number: u64, deploy: Deploy) -> Result<(), WorkerError> {
+        if !self.fence.deploy(term, number) {
+            if self.fence.admits(term, number) {
+                self.retell();
+            }
+            return Ok(());
+        }
+        self.stop().await?;
+        let incarnation = self.fence.incarnation().unwrap_or_default().to_owned();
+        let token = &self.ground.settings.token;
+        let registry = self.registry.get_or_init(|| Registry::new(incarnation.clone(), token));
+        registry.begin(ids::Generation(number));
+        let registry = Arc::clone(registry);
+        let order = Order { incarnation, generation: number, registry, deploy };
+        let work = deploy::deploy(self.ground.clone(), order);
+        self.generation = Some(Generation::starting(number, task::spawn(work)));
+        self.told = Progress::default();
+        Ok(())
+    }
+
+    async fn stop(&mut self) -> Result<(), WorkerError> {
+        self.publisher.forget();
+        let Some(generation) = self.generation.take() else { return Ok(()) };
+        let number = generation.number();
+        let stopped = generation.stop().await;
+        stopped.map_err(|tasks| WorkerError::Teardown { generation: number, tasks })
+    }
+
+    fn retell(&mut self) {
+        for body in self.generation.as_ref().map(Generation::retell).unwrap_or_default() {
+            self.say(body);
+        }
+    }
+
+    fn progress(&mut self) {
+        self.next_progress = clock::now() + PROGRESS_EVERY;
+        let Some(stages) = self.generation.as_ref().and_then(Generation::stages) else { return };
+        let now = stages.board.read();
+        if now != self.told {
+            self.told = now.clone();
+            self.say(Body::Progress(now));
+        }
+    }
+
+    /// Puts a message into the outbox, if there is a coordinator.
+    fn say(&mut self, body: Body) {
+        if self.link.is_none() {
+            return;
+        }
+        if self.outbox.len() >= OUTBOX_MESSAGES_MAX {
+            tracing::warn!("the coordinator does not read: its stream is closed");
+            self.unlink();
+            return;
+        }
+        let generation = self.generation.as_ref().map_or(0, Generation::number);
+        self.outbox.push_back(ToCoordinator { generation, body: Some(body) });
+    }
+
+    /// Sends what the coordinator takes now.
+    fn post(&mut self) {
+        let Some(link) = &self.link else { return };
+        while !self.outbox.is_empty() {
+            let Ok(permit) = link.send.try_reserve() else { return };
+            if let Some(message) = self.outbox.pop_front() {
+                permit.send(message);
+            }
+        }
+    }
+
+    fn unlink(&mut self) {
+        self.link = None;
+        self.outbox.clear();
+    }
+}
+
+async fn receive(link: &mut Option<WorkerLink>) -> Option<ToWorker> {
+    match link {
+        Some(link) => link.receive.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn happens(generation: &mut Option<Generation>) -> generation::Event {
+    match generation {
+        Some(generation) => generation.event().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a message can be sent, or the call is over (which the receiving side reports).
+async fn has_room(send: Option<mpsc::Sender<ToCoordinator>>) {
+    match send {
+        Some(send) => match send.reserve().await {
+            Ok(_) => {}
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
