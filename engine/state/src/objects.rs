@@ -28,7 +28,7 @@ use object_store::{
 use weir_runtime::clock;
 
 pub use self::error::{StoreError, StoreOperation};
-pub use self::open::{StoreOptions, open, open_existing};
+pub use self::open::{Credentials, StoreOptions, open, open_existing};
 pub use self::probe::probe_create_if_absent;
 pub(crate) use self::retry::Backoff;
 

@@ -96,17 +96,24 @@ pub enum StoreError {
 impl StoreError {
     /// Whether trying again may help without anybody doing something.
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Failed { cause, .. } => {
-                !matches!(cause, Error::NotImplemented { .. } | Error::NotSupported { .. })
-            }
-            _ => false,
-        }
+        matches!(self, Self::Failed { .. }) && !self.is_unknown_request()
+    }
+
+    /// Whether the store does not know how to do what was asked.
+    pub(super) fn is_unknown_request(&self) -> bool {
+        let Self::Failed { cause, .. } = self else { return false };
+        matches!(cause, Error::NotImplemented { .. } | Error::NotSupported { .. })
+            || http_status(cause) == Some(501)
     }
 
     pub(super) fn classify(operation: StoreOperation, object: String, cause: Error) -> Self {
         let denied =
             matches!(cause, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
+        match http_status(&cause) {
+            Some(401 | 403) => return Self::Denied { operation, object, cause },
+            Some(507) => return Self::Full { operation, object, cause },
+            _ => {}
+        }
         match io_kind(&cause) {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 Self::Full { operation, object, cause }
@@ -130,4 +137,12 @@ fn io_kind(error: &Error) -> Option<io::ErrorKind> {
         cause = error.source();
     }
     None
+}
+
+/// The status of the HTTP answer that caused `error`, if one did. The client library tells it only
+/// in the text of an error type that it keeps to itself.
+fn http_status(error: &Error) -> Option<u16> {
+    let text = error.to_string();
+    let (_, status) = text.split_once("non-2xx status code: ")?;
+    status.get(..3)?.parse().ok()
 }

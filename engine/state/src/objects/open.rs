@@ -1,6 +1,7 @@
 //! Which store a URI means.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use weir_runtime::task;
 
-use super::{Place, StoreError};
+use super::{Place, StoreError, StoreOperation};
 
 /// How to reach a store, beside what the environment says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,23 @@ pub struct StoreOptions {
     pub allow_http: bool,
     /// Put the bucket's name into the path (true) or into the host (false).
     pub path_style: Option<bool>,
+    /// Credentials; without them the usual environment variables serve.
+    pub credentials: Option<Credentials>,
+}
+
+/// An access key. Shows only its id.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The key's id.
+    pub access_key_id: String,
+    /// The key's secret.
+    pub secret_access_key: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("id", &self.access_key_id).finish_non_exhaustive()
+    }
 }
 
 /// The client library's own repetitions: few, since callers repeat with what they know.
@@ -119,10 +137,14 @@ async fn open_local(uri: &str, folder: PathBuf, create: bool) -> Result<Place, S
     let folder = match opened.await.map_err(|error| bad(error.to_string()))? {
         Ok(folder) if folder.is_dir() => folder,
         Ok(_) => return Err(bad("it is no folder".to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !create => {
             return Err(StoreError::Missing { uri: uri.to_owned() });
         }
-        Err(error) => return Err(bad(error.to_string())),
+        Err(error) => {
+            let cause = object_store::Error::Generic { store: "local", source: Box::new(error) };
+            let operation = if create { StoreOperation::Write } else { StoreOperation::Read };
+            return Err(StoreError::classify(operation, uri.to_owned(), cause));
+        }
     };
     let store = LocalFileSystem::new_with_prefix(&folder).map_err(|e| bad(e.to_string()))?;
     let store = store.with_fsync(true).with_automatic_cleanup(true);
@@ -163,6 +185,11 @@ fn open_s3(
     }
     if let Some(region) = &options.region {
         builder = builder.with_region(region);
+    }
+    if let Some(credentials) = &options.credentials {
+        builder = builder
+            .with_access_key_id(&credentials.access_key_id)
+            .with_secret_access_key(&credentials.secret_access_key);
     }
     if let Some(path_style) = options.path_style {
         builder = builder.with_virtual_hosted_style_request(!path_style);

@@ -44,12 +44,11 @@ async fn probe_once(place: &Place, path: &Path) -> Result<bool, StoreError> {
 
 /// Waits after an error that may pass; names a store that does not know the condition.
 async fn check(place: &Place, error: StoreError, backoff: &mut Backoff) -> Result<(), StoreError> {
-    let StoreError::Failed { cause, .. } = &error else { return Err(error) };
-    if matches!(
-        cause,
-        object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }
-    ) {
+    if error.is_unknown_request() {
         return Err(StoreError::IgnoresCreateIfAbsent { uri: place.uri.clone() });
+    }
+    if !error.is_transient() {
+        return Err(error);
     }
     if backoff.wait().await { Ok(()) } else { Err(error) }
 }
