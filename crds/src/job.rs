@@ -11,7 +11,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::rule::{at_least, set_once};
+use crate::rule::{AT_LEAST_1S, AT_LEAST_100MS, set_once};
 use crate::units::{Duration, Quantity};
 
 mod sink;
@@ -144,13 +144,13 @@ pub struct CheckpointSpec {
     /// is visible sooner and less is replayed after a failure. Longer: fewer requests to the store.
     #[serde(default = "interval")]
     #[schemars(extend("x-weir-min" = "100ms"))]
-    #[x_kube(validation = Rule::new(at_least("100ms")).message("interval is at least 100ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_100MS).message("interval is at least 100ms"))]
     pub interval: Duration,
 
     /// A checkpoint that made no progress for this long is given up; at least 100ms.
     #[serde(default = "checkpoint_timeout")]
     #[schemars(extend("x-weir-min" = "100ms"))]
-    #[x_kube(validation = Rule::new(at_least("100ms")).message("timeout is at least 100ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_100MS).message("timeout is at least 100ms"))]
     pub timeout: Duration,
 
     /// Least time from the end of one checkpoint to the start of the next.
@@ -187,7 +187,7 @@ pub struct FailoverSpec {
     /// A worker that is silent for this long is replaced; at least 100ms.
     #[serde(default = "failover_timeout")]
     #[schemars(extend("x-weir-min" = "100ms"))]
-    #[x_kube(validation = Rule::new(at_least("100ms")).message("timeout is at least 100ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_100MS).message("timeout is at least 100ms"))]
     pub timeout: Duration,
 
     /// Errors that workers may report within `within` before the job fails. Lost connections and
@@ -199,7 +199,7 @@ pub struct FailoverSpec {
     /// The time over which `restarts` is counted; at least 1s.
     #[serde(default = "within")]
     #[schemars(extend("x-weir-min" = "1s"))]
-    #[x_kube(validation = Rule::new(at_least("1s")).message("within is at least 1s"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_1S).message("within is at least 1s"))]
     pub within: Duration,
 }
 

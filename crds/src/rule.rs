@@ -10,23 +10,19 @@ pub(crate) const ABSOLUTE_URI: &str = "self.matches('^(s3|file)://.')";
 pub(crate) const ABSOLUTE_URI_WORDS: &str =
     "in a cluster a uri begins with s3:// or file://; relative ones serve `weir run`";
 
-/// `of`, a duration of ours, as one of CEL, which knows no days.
-fn duration(of: &str) -> String {
-    format!(
-        "({of}.endsWith('d') ? duration(string(int({of}.substring(0, {of}.size() - 1)) * 24) + \
-         'h') : duration({of}))"
-    )
-}
+/// The field is a duration of at least 1ms. CEL's own durations know no days, and turning ours
+/// into them costs more than an API server allows; so lengths are told by their digits.
+pub(crate) const AT_LEAST_1MS: &str = "self.matches('[1-9]')";
 
-/// The field is a duration of at least `least`.
-pub(crate) fn at_least(least: &str) -> String {
-    format!("{} >= duration('{least}')", duration("self"))
-}
+/// The field is a duration of at least 100ms.
+pub(crate) const AT_LEAST_100MS: &str = "self.matches('[1-9][0-9]*[smhd]$|[1-9][0-9][0-9]+ms$')";
 
-/// Of two durations the first is the smaller one.
-pub(crate) fn shorter(first: &str, second: &str) -> String {
-    format!("{} < {}", duration(first), duration(second))
-}
+/// The field is a duration of at least 1s.
+pub(crate) const AT_LEAST_1S: &str = "self.matches('[1-9][0-9]*[smhd]$|[1-9][0-9][0-9][0-9]+ms$')";
+
+/// `offset` is shorter than `tumble`; days against another unit are left to the operator.
+pub(crate) const OFFSET_BELOW_TUMBLE: &str = "!has(self.offset) || self.offset.endsWith('d') != self.tumble.endsWith('d') || \
+     duration(self.offset.replace('d', 'h')) < duration(self.tumble.replace('d', 'h'))";
 
 /// An optional field of the object that never changes, neither comes nor goes.
 pub(crate) fn set_once(field: &str) -> String {

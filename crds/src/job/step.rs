@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{NoFields, SinkSpec, SourceSpec};
 use crate::columns::COLUMN_BYTES_MAX;
-use crate::rule::{at_least, shorter};
+use crate::rule::{AT_LEAST_1MS, OFFSET_BELOW_TUMBLE};
 use crate::units::Duration;
 
 /// Bytes of an expression.
@@ -195,8 +195,7 @@ pub struct AggregateSpec {
     /// Columns of the group's key, at most 32. Absent: one global group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<ColumnName>", length(max = 32))]
-    #[x_kube(validation = Rule::new("self.all(c, self.exists_one(d, d == c))")
-        .message("a key names a column once"))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub key: Vec<String>,
 
     /// The windows in which rows are grouped by event time.
@@ -214,12 +213,12 @@ pub struct AggregateSpec {
 /// A window [start, end), aligned to 1970-01-01T00:00Z.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(format!("!has(self.offset) || {}", shorter("self.offset", "self.tumble")))
+#[x_kube(validation = Rule::new(OFFSET_BELOW_TUMBLE)
     .message("offset is shorter than tumble"))]
 pub struct WindowSpec {
     /// Length of windows that follow each other; at least 1ms.
     #[schemars(extend("x-weir-min" = "1ms"))]
-    #[x_kube(validation = Rule::new(at_least("1ms")).message("tumble is at least 1ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_1MS).message("tumble is at least 1ms"))]
     pub tumble: Duration,
 
     /// Shifts the windows; shorter than `tumble`.
