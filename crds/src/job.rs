@@ -60,6 +60,7 @@ pub use step::{AggregateSpec, Inputs, StepSpec, Verb, WindowSpec};
 #[x_kube(validation = Rule::new("self.replicas * self.slots <= self.state.keyGroups")
     .message("replicas × slots is more than state.keyGroups: a subtask needs a key group")
     .field_path(".replicas"))]
+#[schemars(extend("x-weir" = "spec"))]
 pub struct StatefulJobSpec {
     /// Worker processes. Width, the number of subtasks of each step, is replicas × slots.
     #[serde(default = "one")]

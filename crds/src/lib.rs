@@ -18,6 +18,7 @@ mod definition;
     reason = "KubeSchema copies each struct, with its visibility, into a function"
 )]
 mod job;
+mod manifest;
 mod rule;
 mod units;
 
@@ -29,4 +30,5 @@ pub use job::{
     SecretRef, SinkFormat, SinkSpec, SourceFormat, SourceSpec, StateSpec, StatefulJob,
     StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, Verb, WindowSpec,
 };
+pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
 pub use units::{Duration, InvalidUnit, Quantity};

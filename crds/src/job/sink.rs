@@ -11,6 +11,7 @@ use super::StoreSpec;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.files), has(self.blackhole), has(self.print)].filter(k, k).size() == 1")
     .message("a sink is exactly one of files, blackhole and print"))]
+#[schemars(extend("x-weir" = "sink"))]
 pub struct SinkSpec {
     /// Files below a folder, exactly once: a row is visible when the checkpoint that covers it is
     /// complete.

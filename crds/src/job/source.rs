@@ -18,6 +18,7 @@ use crate::units::Duration;
     validation = Rule::new("!has(self.eventTime) || !has(self.generate) || !has(self.eventTime.column)")
         .message("generated rows have their event time; eventTime takes only a delay here")
 )]
+#[schemars(extend("x-weir" = "source"))]
 pub struct SourceSpec {
     /// Files of an object store or a file system.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +38,7 @@ pub struct SourceSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.format) || self.format != 'ndjson' || has(self.schema)")
     .message("ndjson needs a schema"))]
+#[schemars(extend("x-weir" = "files"))]
 pub struct FilesSource {
     /// File or folder: file://, s3://, or, under `weir run`, a path relative to the manifest.
     #[schemars(length(min = 1, max = 1024), extend("x-weir" = "uri"))]

@@ -21,6 +21,7 @@ pub(crate) const EXPRESSION_BYTES_MAX: usize = 4_096;
     "[has(self.source), has(self.filter), has(self.select), has(self.union), \
      has(self.aggregate), has(self.sink)].filter(v, v).size() == 1")
     .message("a step has exactly one verb: source, filter, select, union, aggregate or sink"))]
+#[schemars(extend("x-weir" = "step"))]
 pub struct StepSpec {
     /// Name of the step: a letter, then lower-case letters, digits and _; at most 40 characters,
     /// unique. It names the state, the metrics and the node in every picture.
@@ -215,6 +216,7 @@ pub struct AggregateSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(OFFSET_BELOW_TUMBLE)
     .message("offset is shorter than tumble"))]
+#[schemars(extend("x-weir" = "window"))]
 pub struct WindowSpec {
     /// Length of windows that follow each other; at least 1ms.
     #[schemars(extend("x-weir-min" = "1ms"))]

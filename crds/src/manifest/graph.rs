@@ -1,0 +1,136 @@
+//! How steps read each other: unique ids, only steps above, none unread, at least one sink.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Problems;
+use super::node::{Content, Cut, Node};
+use super::walk::{did_you_mean, field, item, step_names};
+
+const PIPELINE: &str = "spec.pipeline";
+
+/// Checks the pipeline of `spec`; gives for each step the indices of those it reads.
+pub(super) fn check(spec: &Node, problems: &mut Problems) -> Vec<Vec<usize>> {
+    let steps = spec.get("pipeline").map_or(&[][..], Node::items);
+    let names: Vec<BTreeSet<String>> = steps.iter().map(step_names).collect();
+    let by_id = ids(steps, problems);
+    let mut inputs = Vec::new();
+    let mut read = BTreeSet::new();
+    for (index, step) in steps.iter().enumerate() {
+        let mut reads = Vec::new();
+        for (path, id) in references(index, step) {
+            let found = resolve(&id, index, &by_id, &names);
+            read.extend(
+                found.as_ref().ok().copied().or(found.as_ref().err().and_then(|e| e.meant)),
+            );
+            match found {
+                Ok(input) if reads.contains(&input) => {
+                    problems.add(&path, format!("step `{}` is read twice", Cut(&id)));
+                }
+                Ok(input) => reads.push(input),
+                Err(wrong) => problems.add(&path, wrong.message),
+            }
+        }
+        inputs.push(reads);
+    }
+    unread(steps, &names, &read, problems);
+    if !steps.is_empty() && !names.iter().any(|names| names.contains("sink")) {
+        problems.note(PIPELINE, "there is no sink; without one nothing is written");
+    }
+    inputs
+}
+
+fn id_of(step: &Node) -> Option<&str> {
+    step.get("id").and_then(Node::words).filter(|id| !id.is_empty())
+}
+
+/// Steps by id; reports those that come twice.
+fn ids<'a>(steps: &'a [Node], problems: &mut Problems) -> BTreeMap<&'a str, usize> {
+    let mut by_id = BTreeMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        let Some(id) = id_of(step) else { continue };
+        match by_id.get(id) {
+            Some(first) => {
+                let path = field(&item(PIPELINE, index), "id");
+                let first = item(PIPELINE, *first);
+                problems.add(&path, format!("`{}` is already the id of {first}", Cut(id)));
+            }
+            None => {
+                by_id.insert(id, index);
+            }
+        }
+    }
+    by_id
+}
+
+/// The ids in `from`, each with its path.
+fn references(index: usize, step: &Node) -> Vec<(String, String)> {
+    let path = field(&item(PIPELINE, index), "from");
+    let Some(from) = step.get("from") else { return Vec::new() };
+    let one = |path: String, node: &Node| {
+        let id = node.words().filter(|id| !id.is_empty())?;
+        Some((path, id.to_owned()))
+    };
+    match &from.content {
+        Content::List(items) => items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| one(item(&path, index), node))
+            .collect(),
+        _ => one(path, from).into_iter().collect(),
+    }
+}
+
+/// A reference that cannot stand.
+struct Wrong {
+    message: String,
+    /// The step that was probably meant; it counts as read.
+    meant: Option<usize>,
+}
+
+fn resolve(
+    id: &str,
+    reader: usize,
+    by_id: &BTreeMap<&str, usize>,
+    names: &[BTreeSet<String>],
+) -> Result<usize, Wrong> {
+    // A stream of a source with several: its source is what is read.
+    let source = id.split_once('.').map_or(id, |(source, _)| source);
+    let wrong = |message: String, meant| Err(Wrong { message, meant });
+    let several = |index: usize| names[index].contains("source");
+    match by_id.get(id).or(by_id.get(source).filter(|index| several(**index))) {
+        Some(index) if *index == reader => {
+            wrong(format!("step `{}` reads itself", Cut(id)), Some(*index))
+        }
+        Some(index) if *index > reader => wrong(
+            format!("step `{}` is below; a step reads only steps above it", Cut(id)),
+            Some(*index),
+        ),
+        Some(index) if names[*index].contains("sink") => {
+            wrong(format!("step `{}` is a sink; nothing comes out of it", Cut(id)), Some(*index))
+        }
+        Some(index) => Ok(*index),
+        None => {
+            let above = by_id.iter().filter(|(_, index)| **index < reader).map(|(id, _)| *id);
+            let meant = did_you_mean(id, above);
+            let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            wrong(format!("there is no step `{}`{hint}", Cut(id)), meant.map(|meant| by_id[meant]))
+        }
+    }
+}
+
+fn unread(
+    steps: &[Node],
+    names: &[BTreeSet<String>],
+    read: &BTreeSet<usize>,
+    problems: &mut Problems,
+) {
+    for (index, step) in steps.iter().enumerate() {
+        if let Some(id) = id_of(step)
+            && !names[index].contains("sink")
+            && !read.contains(&index)
+        {
+            let message = format!("nobody reads step `{}`; read it or remove it", Cut(id));
+            problems.note(&item(PIPELINE, index), message);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Rules that join several fields of one object, and rules of single texts.
+//!
+//! The same rules stand as CEL in the types, for an API server; here they are told with names and
+//! numbers. `names` of an object holds what is not built yet and what was probably meant, so that
+//! a problem already reported is not reported a second time in other words.
+
+use std::collections::BTreeSet;
+
+use super::node::{Content, Cut, Node};
+use super::walk::{field, item};
+use super::{Problems, later};
+use crate::Duration;
+
+/// Characters of a step's id.
+const ID_CHARS_MAX: usize = 40;
+
+/// Verbs of a step, built ones first.
+const VERBS: [&str; 11] = [
+    "source",
+    "filter",
+    "select",
+    "union",
+    "aggregate",
+    "sink",
+    "unnest",
+    "dedup",
+    "topN",
+    "join",
+    "process",
+];
+
+/// An object that was walked.
+pub(super) struct Object<'a> {
+    pub(super) path: &'a str,
+    pub(super) node: &'a Node,
+    pub(super) names: &'a BTreeSet<String>,
+}
+
+impl Object<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Those of `choices` that are there.
+    fn chosen<'a>(&self, choices: &[&'a str]) -> Vec<&'a str> {
+        choices.iter().copied().filter(|name| self.has(name)).collect()
+    }
+
+    /// Reports unless exactly one of `choices` is there; `what` has one.
+    fn exactly_one(&self, what: &str, choices: &[&str], built: usize, problems: &mut Problems) {
+        let chosen = self.chosen(choices);
+        if chosen.is_empty() {
+            let choices = choices[..built].join(", ");
+            problems.add(self.path, format!("{what} is missing; write one of: {choices}"));
+        } else if chosen.len() > 1 {
+            let chosen = chosen.join(" and ");
+            problems.add(self.path, format!("{what} has to be exactly one, found {chosen}"));
+        }
+    }
+}
+
+/// Checks an object of a kind.
+pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
+    match kind {
+        "spec" => width(object, problems),
+        "step" => step(object, problems),
+        "source" => source(object, problems),
+        "files" => files(object, problems),
+        "sink" => {
+            object.exactly_one(
+                "the kind of sink",
+                &["files", "blackhole", "print", "table", "kafka"],
+                3,
+                problems,
+            );
+        }
+        "window" => window(object, problems),
+        _ => {}
+    }
+}
+
+/// replicas × slots is at most the number of key groups.
+fn width(object: &Object<'_>, problems: &mut Problems) {
+    let number = |node: Option<&Node>, default: u64| match node.filter(|node| !node.is_null()) {
+        None => Some(default),
+        Some(node) => node.words()?.parse::<u64>().ok(),
+    };
+    let replicas = number(object.node.get("replicas"), 1);
+    let slots = number(object.node.get("slots"), 1);
+    let groups = object.node.get("state").and_then(|state| state.get("keyGroups"));
+    let (Some(replicas), Some(slots), Some(groups)) = (replicas, slots, number(groups, 128)) else {
+        return;
+    };
+    let width = replicas.saturating_mul(slots);
+    let out_of_bounds = ["replicas", "slots", "state"].map(|name| field(object.path, name));
+    if width > groups && !out_of_bounds.iter().any(|path| problems.is_unsound(path)) {
+        let message = format!(
+            "{replicas} replicas × {slots} slots = {width} subtasks are more than the \
+             {groups} key groups (state.keyGroups)"
+        );
+        problems.add(&field(object.path, "replicas"), message);
+    }
+}
+
+fn step(object: &Object<'_>, problems: &mut Problems) {
+    object.exactly_one("the verb", &VERBS, 6, problems);
+    if object.has("source") {
+        if object.has("from") {
+            problems.add(&field(object.path, "from"), "a source reads no step; remove `from`");
+        }
+        return;
+    }
+    let union = object.has("union");
+    let path = field(object.path, "from");
+    let count = object.node.get("from").map(|from| match &from.content {
+        Content::List(items) => items.len(),
+        _ => 1,
+    });
+    match count {
+        None if !object.has("from") => {
+            problems.add(&path, "is missing; name the step that this one reads");
+        }
+        Some(0) => problems.add(&path, "is empty; name the step that this one reads"),
+        Some(1) if union => problems.add(&path, "a union reads at least two steps"),
+        Some(2..) if !union && !object.chosen(&VERBS).is_empty() => {
+            problems.add(&path, "only a union reads several steps");
+        }
+        _ => {}
+    }
+}
+
+fn source(object: &Object<'_>, problems: &mut Problems) {
+    object.exactly_one("the kind of source", &["files", "generate", "kafka"], 2, problems);
+    let Some(time) = object.node.get("eventTime").filter(|time| !time.is_null()) else { return };
+    let column = time.get("column");
+    let path = field(&field(object.path, "eventTime"), "column");
+    if object.has("generate") && column.is_some() {
+        problems.add(&path, "generated rows have their own event time; only `delay` can be set");
+    } else if object.has("files") && column.is_none() && matches!(time.content, Content::Map(_)) {
+        problems.add(&path, "is missing; name a timestamp column");
+    }
+}
+
+fn files(object: &Object<'_>, problems: &mut Problems) {
+    let words = |name: &str| object.node.get(name).and_then(Node::words);
+    let suffix = words("uri").and_then(|uri| uri.rsplit_once('.')).map(|(_, suffix)| suffix);
+    let format = words("format").or(match suffix {
+        Some("ndjson" | "jsonl") => Some("ndjson"),
+        other => other,
+    });
+    let path = field(object.path, "schema");
+    match format {
+        Some("ndjson") if !object.has("schema") => {
+            problems
+                .add(&path, later::refusal("ndjson without `schema`") + "; name columns and types");
+        }
+        Some("csv") if words("format").is_none() => {
+            problems.add(&field(object.path, "uri"), later::refusal("`csv`"));
+        }
+        _ => {}
+    }
+}
+
+fn window(object: &Object<'_>, problems: &mut Problems) {
+    let kinds = ["tumble", "hop", "session"];
+    if !object.chosen(&kinds).is_empty() {
+        object.exactly_one("the kind of window", &kinds, 1, problems);
+    }
+    let duration = |name: &str| object.node.get(name)?.words()?.parse::<Duration>().ok();
+    let (Some(offset), Some(tumble)) = (duration("offset"), duration("tumble")) else { return };
+    if offset >= tumble && tumble > Duration::ZERO {
+        let message = format!("{offset} is not shorter than the window, {tumble}");
+        problems.add(&field(object.path, "offset"), message);
+    }
+}
+
+/// What is wrong with an id.
+pub(super) fn wrong_id(id: &str) -> Option<String> {
+    let sound = id.starts_with(|c: char| c.is_ascii_lowercase())
+        && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if !sound {
+        return Some(format!(
+            "`{}` is not an id: a letter, then lower-case letters, digits and _",
+            Cut(id)
+        ));
+    }
+    let length = id.len();
+    (length > ID_CHARS_MAX)
+        .then(|| format!("has {length} characters; an id has at most {ID_CHARS_MAX}"))
+}
+
+/// A column stands in a key once.
+pub(super) fn columns_differ(list: &Node, path: &str, problems: &mut Problems) {
+    let mut seen = BTreeSet::new();
+    for (index, column) in list.items().iter().enumerate() {
+        if let Some(name) = column.words().filter(|name| !seen.insert(*name)) {
+            problems.add(&item(path, index), format!("column `{}` is named twice", Cut(name)));
+        }
+    }
+}
+
+/// What can be said of a URI without looking there.
+pub(super) fn uri(uri: &str, path: &str, place: &str, problems: &mut Problems) {
+    let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some("s3" | "file") => {}
+        Some(scheme @ ("gs" | "az")) => {
+            return problems.add(path, later::refusal(&format!("`{scheme}://`")));
+        }
+        Some(scheme) => {
+            let message = format!("`{}://` is no known store; use s3:// or file://", Cut(scheme));
+            return problems.add(path, message);
+        }
+        None if place == "spec.state.uri" => {
+            let message = "is relative; the state of a job lies below s3:// or file://";
+            return problems.add(path, message);
+        }
+        None => {}
+    }
+    if place.ends_with("source.files.uri") {
+        let packed = [".gz", ".zst"].into_iter().find(|suffix| uri.ends_with(suffix));
+        if uri.contains(['*', '?', '[']) {
+            problems.add(path, later::refusal("a glob"));
+        } else if let Some(suffix) = packed {
+            problems.add(path, later::refusal(&format!("`{suffix}`")));
+        }
+    }
+}

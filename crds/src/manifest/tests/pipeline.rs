@@ -1,0 +1,329 @@
+//! Verbs, what is not built yet, and how steps read each other.
+
+use super::*;
+
+#[test]
+fn what_is_not_built_yet_is_refused_with_that_word() {
+    let later =
+        |path: &str, what: &str| format!("spec{path}: {what} is not built yet; it comes later");
+    let spec = [
+        "image: x",
+        "args: [a]",
+        "compaction: {mode: Remote}",
+        "rescale: {cooldown: 1s}",
+        "upgrade: {discard: []}",
+        "suspend: true",
+        "restoreFrom: {uri: a}",
+        "deletionPolicy: Delete",
+        "worker: {image: x}",
+        "sql: select 1",
+    ];
+    for field in spec {
+        let name = field.split(':').next().unwrap();
+        check_spec(field, &[&later(&format!(".{name}"), &format!("`{name}`"))]);
+    }
+    check_spec(
+        "state: {disk: {size: 1Gi}, order: Strict}",
+        &[&later(".state.disk", "`disk`"), &later(".state.order", "`order`")],
+    );
+    check_spec("checkpoint: {snapshots: {}}", &[&later(".checkpoint.snapshots", "`snapshots`")]);
+    check_spec(
+        "failover: {minSurvivors: 50%}",
+        &[&later(".failover.minSurvivors", "`minSurvivors`")],
+    );
+    for verb in [
+        "unnest: tags",
+        "dedup: {key: [a]}",
+        "topN: {limit: 3}",
+        "join: {with: x}",
+        "process: {name: p}",
+    ] {
+        let name = verb.split(':').next().unwrap();
+        check_filter(verb, &[&later(&format!(".pipeline[1].{name}"), &format!("`{name}`"))]);
+    }
+    let files = |field: &str| format!("{{files: {{uri: a, {field}}}}}");
+    let source = ".pipeline[0].source";
+    for (written, path, what) in [
+        (files("follow: true"), ".files.follow", "`follow`"),
+        (files("csv: {header: true}"), ".files.csv", "`csv`"),
+        (files("format: csv"), ".files.format", "`csv`"),
+        (files("onError: skip"), ".files.onError", "`skip`"),
+        (files("onError: {deadLetter: x}"), ".files.onError", "`deadLetter`"),
+        ("{kafka: {topic: t}}".to_owned(), ".kafka", "`kafka`"),
+        ("{generate: {nexmark: {events: 1}}}".to_owned(), ".generate.nexmark", "`nexmark`"),
+        ("{generate: {sequence: {count: 1}}}".to_owned(), ".generate.sequence", "`sequence`"),
+        ("{files: {uri: \"data/*.parquet\"}}".to_owned(), ".files.uri", "a glob"),
+        ("{files: {uri: data.ndjson.gz, schema: {a: int64}}}".to_owned(), ".files.uri", "`.gz`"),
+        ("{files: {uri: data.csv}}".to_owned(), ".files.uri", "`csv`"),
+        ("{files: {uri: gs://bucket/a.parquet}}".to_owned(), ".files.uri", "`gs://`"),
+        (
+            "{files: {uri: a}, eventTime: {column: t, idleAfter: 1s}}".to_owned(),
+            ".eventTime.idleAfter",
+            "`idleAfter`",
+        ),
+        (
+            "{files: {uri: a}, eventTime: {column: t, maxAhead: 1s}}".to_owned(),
+            ".eventTime.maxAhead",
+            "`maxAhead`",
+        ),
+    ] {
+        check_source(&written, &[&later(&format!("{source}{path}"), what)]);
+    }
+    for uri in ["a.ndjson", "a, format: ndjson"] {
+        let message = later(".pipeline[0].source.files.schema", "ndjson without `schema`");
+        check_source(
+            &format!("{{files: {{uri: {uri}}}}}"),
+            &[&format!("{message}; name columns and types")],
+        );
+    }
+    let aggregate = ".pipeline[2].aggregate";
+    check_aggregate(
+        "{values: [count(*) as n]}",
+        &[&later(aggregate, "an aggregate without `window`")],
+    );
+    for (field, name) in
+        [("emit: onUpdate", "emit"), ("ttl: 1h", "ttl"), ("deadLetter: x", "deadLetter")]
+    {
+        let written = format!("{{window: {{tumble: 1s}}, values: [count(*) as n], {field}}}");
+        check_aggregate(&written, &[&later(&format!("{aggregate}.{name}"), &format!("`{name}`"))]);
+    }
+    for (window, name) in [("hop: {size: 2s, every: 1s}", "hop"), ("session: 1s", "session")] {
+        let written = format!("{{window: {{{window}}}, values: [count(*) as n]}}");
+        check_aggregate(
+            &written,
+            &[&later(&format!("{aggregate}.window.{name}"), &format!("`{name}`"))],
+        );
+    }
+    let sink = ".pipeline[3].sink";
+    check_sink("{table: {uri: a}}", &[&later(&format!("{sink}.table"), "`table`")]);
+    check_sink("{kafka: {}}", &[&later(&format!("{sink}.kafka"), "`kafka`")]);
+    for field in ["roll", "columns", "compression", "partitionBy"] {
+        check_sink(
+            &format!("{{files: {{uri: a, {field}: x}}}}"),
+            &[&later(&format!("{sink}.files.{field}"), &format!("`{field}`"))],
+        );
+    }
+    for format in ["csv", "parquet"] {
+        check_sink(
+            &format!("{{files: {{uri: a, format: {format}}}}}"),
+            &[&later(&format!("{sink}.files.format"), &format!("`{format}`"))],
+        );
+    }
+}
+
+#[test]
+fn a_job_of_another_kind_misses_no_pipeline() {
+    let text = FLIGHTS[..FLIGHTS.find("  pipeline:").unwrap()].to_owned() + "  image: mine:1\n";
+    assert_eq!(problems(&text), ["spec.image: `image` is not built yet; it comes later"]);
+}
+
+#[test]
+fn verbs_and_kinds_are_exactly_one() {
+    let step = "spec.pipeline[1]: the verb";
+    check_filter(
+        "",
+        &[&format!(
+            "{step} is missing; write one of: source, filter, select, union, aggregate, sink"
+        )],
+    );
+    check_filter(
+        "filter: a\n      select: [a]",
+        &[&format!("{step} has to be exactly one, found filter and select")],
+    );
+    check_filter(
+        "filter: a\n      join: {}",
+        &[
+            "spec.pipeline[1].join: `join` is not built yet; it comes later",
+            &format!("{step} has to be exactly one, found filter and join"),
+        ],
+    );
+    let source = "spec.pipeline[0].source: the kind of source";
+    check_source("{}", &[&format!("{source} is missing; write one of: files, generate")]);
+    check_source(
+        "{files: {uri: a}, generate: {keys: {}}}",
+        &[&format!("{source} has to be exactly one, found files and generate")],
+    );
+    check_source("{generate: {}}", &["spec.pipeline[0].source.generate.keys: is missing"]);
+    let sink = "spec.pipeline[3].sink: the kind of sink";
+    check_sink("{}", &[&format!("{sink} is missing; write one of: files, blackhole, print")]);
+    check_sink(
+        "{print: {}, blackhole: {}}",
+        &[&format!("{sink} has to be exactly one, found blackhole and print")],
+    );
+    check_aggregate(
+        "{window: {}, values: [count(*) as n]}",
+        &["spec.pipeline[2].aggregate.window.tumble: is missing"],
+    );
+    check_aggregate("{window: {tumble: 1s}}", &["spec.pipeline[2].aggregate.values: is missing"]);
+    check_aggregate(
+        "{window: {tumble: 1s}, values: []}",
+        &["spec.pipeline[2].aggregate.values: is empty; at least one entry is needed"],
+    );
+    check_aggregate(
+        "{key: [a, b, a], window: {tumble: 1s}, values: [count(*) as n]}",
+        &["spec.pipeline[2].aggregate.key[2]: column `a` is named twice"],
+    );
+}
+
+#[test]
+fn event_time_fits_its_source() {
+    check_source(
+        "{files: {uri: a}, eventTime: {delay: 1s}}",
+        &["spec.pipeline[0].source.eventTime.column: is missing; name a timestamp column"],
+    );
+    check_source(
+        "{generate: {keys: {}}, eventTime: {column: time}}",
+        &[
+            "spec.pipeline[0].source.eventTime.column: generated rows have their own event time; only `delay` can be set",
+        ],
+    );
+}
+
+#[test]
+fn ids_are_there_well_formed_and_unique() {
+    let unread = "spec.pipeline[1]: nobody reads step";
+    check(
+        "id: flown\n      from",
+        "from",
+        &["spec.pipeline[1].id: is missing", "spec.pipeline[2].from: there is no step `flown`"],
+    );
+    for wrong in ["1a", "_a", "aB", "a-b", "ä"] {
+        let bad = "is not an id: a letter, then lower-case letters, digits and _";
+        check(
+            "id: out",
+            &format!("id: {wrong}"),
+            &[&format!("spec.pipeline[3].id: `{wrong}` {bad}")],
+        );
+    }
+    check("id: out", &format!("id: {}", "a".repeat(40)), &[]);
+    check(
+        "id: out",
+        &format!("id: {}", "a".repeat(41)),
+        &["spec.pipeline[3].id: has 41 characters; an id has at most 40"],
+    );
+    check(
+        "id: flown",
+        "id: flights",
+        &[
+            "spec.pipeline[1].id: `flights` is already the id of spec.pipeline[0]",
+            "spec.pipeline[2].from: there is no step `flown`",
+            &format!("{unread} `flights`; read it or remove it"),
+        ],
+    );
+}
+
+#[test]
+fn a_step_reads_only_steps_above_it() {
+    let from = "spec.pipeline[1].from";
+    let at_flights = "spec.pipeline[0]: nobody reads step `flights`; read it or remove it";
+    check(
+        "from: flights",
+        "from: delays",
+        &[&format!("{from}: step `delays` is below; a step reads only steps above it"), at_flights],
+    );
+    check(
+        "from: flights",
+        "from: flown",
+        &[&format!("{from}: step `flown` reads itself"), at_flights],
+    );
+    check(
+        "from: flights",
+        "from: flihgts",
+        &[&format!("{from}: there is no step `flihgts`; did you mean `flights`?")],
+    );
+    check(
+        "from: flights",
+        "from: other",
+        &[&format!("{from}: there is no step `other`"), at_flights],
+    );
+    check(
+        "from: flights",
+        "from: [flights, flights]",
+        &[
+            &format!("{from}: only a union reads several steps"),
+            &format!("{from}[1]: step `flights` is read twice"),
+        ],
+    );
+    check(
+        "      from: flights\n",
+        "",
+        &[&format!("{from}: is missing; name the step that this one reads"), at_flights],
+    );
+    check(
+        "from: flights",
+        "from: []",
+        &[&format!("{from}: is empty; name the step that this one reads"), at_flights],
+    );
+    check(
+        "from: flights",
+        "from: {a: b}",
+        &[&format!("{from}: expected a text, found a mapping"), at_flights],
+    );
+    check(
+        "source:",
+        "from: out\n      source:",
+        &[
+            "spec.pipeline[0].from: a source reads no step; remove `from`",
+            "spec.pipeline[0].from: step `out` is below; a step reads only steps above it",
+        ],
+    );
+    check(
+        "    - id: out\n      from: delays",
+        "    - {id: first, from: delays, sink: {blackhole: {}}}\n    - id: out\n      from: first",
+        &["spec.pipeline[4].from: step `first` is a sink; nothing comes out of it"],
+    );
+    check_filter("union: {}", &[&format!("{from}: a union reads at least two steps")]);
+}
+
+#[test]
+fn every_step_is_read_and_something_is_written() {
+    check(
+        "from: flown",
+        "from: flights",
+        &["spec.pipeline[1]: nobody reads step `flown`; read it or remove it"],
+    );
+    let end = FLIGHTS.find("    - id: out").unwrap();
+    assert_eq!(
+        problems(&FLIGHTS[..end]),
+        [
+            "spec.pipeline[2]: nobody reads step `delays`; read it or remove it",
+            "spec.pipeline: there is no sink; without one nothing is written",
+        ]
+    );
+}
+
+#[test]
+fn all_problems_come_at_once_and_the_sound_part_is_kept() {
+    let text = FLIGHTS
+        .replace("name: flights\n", "name: Flights\n")
+        .replace(
+            "replicas: 2",
+            "replicas: 0\n  checkpoint: {interval: 1s, nothing: 1}\n  failover: {timeout: x}",
+        )
+        .replace("{tumble: 1h}", "{hop: {size: 1h}}")
+        .replace(
+            "    - id: out",
+            "    - {id: seen, from: flown, color: red, sink: {print: {}}}\n    - id: out",
+        );
+    let Inspected { job, steps, problems } = inspect_manifest(&text);
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "metadata.name",
+            "spec.replicas",
+            "spec.checkpoint.nothing",
+            "spec.failover.timeout",
+            "spec.pipeline[2].aggregate.window.hop",
+            "spec.pipeline[3].color",
+        ]
+    );
+    let job = job.unwrap();
+    assert_eq!(steps, [0, 1, 3], "without the aggregate and what reads it");
+    let ids: Vec<&str> = job.spec.pipeline.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(ids, ["flights", "flown", "seen"]);
+    assert_eq!(job.spec.replicas, 1, "the default");
+    assert_eq!(job.spec.checkpoint.interval.as_millis(), 1_000, "what is right is kept");
+    assert_eq!(job.spec.failover.timeout.as_millis(), 5_000);
+    assert!(read_manifest(&text).is_err());
+}
