@@ -1,3 +1,36 @@
 //! The coordinator: one task that owns a running job.
+//!
+//! It dials the workers, keeps a control stream to each, and writes the journal; workers need to
+//! know nothing but its messages. `weir run`, the simulation and the operator run the same code.
+//!
+//! # Where things are
+//!
+//! - `machine.rs` — every decision: events in, effects out. Pure; start reading here.
+//! - `schedule.rs`, `budget.rs`, `open.rs`, `commits.rs`, `meters.rs` — its parts. Pure.
+//! - `begin.rs` — before the job runs: does the manifest fit the state? The first records.
+//! - `run.rs` — the owning task: selects an event, applies it, obeys the plan of workers.
+//! - `perform.rs` — does effects. `records.rs` — acknowledgements to records and back. Pure.
+//! - `links.rs` — control streams with heartbeats. `cleaner.rs` — deletions. `print.rs` — `print`.
+//! - `status.rs`, `summary.rs` — what is shown; nothing is decided from it.
+//!
+//! # What must stay true
+//!
+//! 1. The journal decides: every step that can't be undone is recorded before it is taken.
+//! 2. One writer: all records of a job are written by the one task that owns its journal.
+//! 3. A coordinator whose number went to a newer term stops; it never writes again.
 
+pub mod begin;
+mod budget;
+mod cleaner;
+mod commits;
+mod links;
+mod machine;
+mod meters;
+mod open;
+mod perform;
+pub mod print;
+mod records;
+pub mod run;
+mod schedule;
 pub mod status;
+pub mod summary;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use weir_state::objects::Place;
 
 use crate::pipeline::spec::StoreSpec;
 
@@ -42,6 +43,18 @@ pub struct OpenError {
 pub trait Objects: Send + Sync {
     /// Where `uri` (as in the manifest) leads.
     fn open(&self, uri: &str, store: &StoreSpec) -> Result<Location, OpenError>;
+
+    /// The folder on the local disk that `uri` means, if it is one.
+    fn local_folder(&self, uri: &str) -> Option<PathBuf> {
+        let _ = uri;
+        None
+    }
+}
+
+/// Where a sink's `uri` leads, for clean-up.
+pub fn place(objects: &dyn Objects, uri: &str, store: &StoreSpec) -> Result<Place, OpenError> {
+    let Location { store, path } = objects.open(uri, store)?;
+    Ok(Place { store, prefix: path, uri: uri.to_owned(), local: objects.local_folder(uri) })
 }
 
 /// The stores of the real world: plain paths and `file://` on this machine, `s3://`.
@@ -66,6 +79,14 @@ impl Objects for RealObjects {
             "s3" => open_s3(rest, store).map_err(bad),
             "gs" | "az" => Err(bad("this kind of store is not built yet".to_owned())),
             _ => Err(bad("known are plain paths, file:// and s3://".to_owned())),
+        }
+    }
+
+    fn local_folder(&self, uri: &str) -> Option<PathBuf> {
+        match uri.split_once("://") {
+            None => Some(self.base_folder.join(uri)),
+            Some(("file", path)) => Some(PathBuf::from(path)),
+            Some(_) => None,
         }
     }
 }

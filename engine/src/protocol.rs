@@ -5,6 +5,7 @@
     unused_qualifications,
     clippy::allow_attributes_without_reason,
     clippy::clone_on_ref_ptr,
+    clippy::large_enum_variant,
     clippy::too_many_lines,
     reason = "generated; the documentation is in the proto file"
 )]

@@ -52,7 +52,7 @@ mod tests {
     use crate::source::keys::Blocks;
 
     fn without_end() -> Splits {
-        Splits::generated(Blocks { count: None })
+        Splits::generated(Blocks { events: None })
     }
 
     /// Rows that subtasks of `splits` read in `seconds` of simulated time.

@@ -131,6 +131,13 @@ impl Journal {
         &self.folder.incarnation
     }
 
+    /// A copy that only reads, for clean-up beside the writer.
+    #[must_use]
+    pub fn reader(&self) -> Self {
+        let (root, folder, read) = (self.root.clone(), self.folder.clone(), self.read.clone());
+        Self { root, folder, read, reign: None, notes: Notes::default(), sent: None }
+    }
+
     /// The incarnation's folder.
     pub fn place(&self) -> &Place {
         &self.folder.place

@@ -1,0 +1,262 @@
+//! Does a manifest fit the state that an earlier run left? Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message;
+use weir_state::journal::JobState;
+
+use crate::pipeline::checked::CheckedJob;
+use crate::pipeline::spec::{JobSpec, StepSpec, Verb};
+use crate::protocol::SourcePlan;
+
+/// Why a manifest does not fit its job's state; the message says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// The job is finished, and its pipeline is another one now.
+    #[error(
+        "job {job} is finished and its pipeline was changed since; run it with --fresh, which \
+         deletes the state and the output of earlier runs and begins anew"
+    )]
+    ChangedAfterFinish {
+        /// Job.
+        job: String,
+    },
+    /// The number of key groups is fixed for a job's life.
+    #[error(
+        "spec.state.keyGroups: it is {now} and the job's state has {before}, which is fixed for \
+         its life; set it back, or begin anew with --fresh"
+    )]
+    KeyGroups {
+        /// In the state.
+        before: u16,
+        /// In the manifest.
+        now: u16,
+    },
+    /// A stateful step means something else now.
+    #[error(
+        "spec.pipeline[{index}]: the state of step {step} does not fit its changed key, window or \
+         values; set them back, give the step another id, or begin anew with --fresh"
+    )]
+    ChangedState {
+        /// Index of the step.
+        index: usize,
+        /// Step.
+        step: String,
+    },
+    /// A stateful step is no more.
+    #[error(
+        "spec.pipeline: step {step}, which has state, was removed; put it back, or begin anew \
+         with --fresh"
+    )]
+    RemovedState {
+        /// Step.
+        step: String,
+    },
+    /// A source reads something else now.
+    #[error(
+        "spec.pipeline[{index}].source: step {step} reads something else than before; set it back, \
+         give the step another id, or begin anew with --fresh"
+    )]
+    ChangedSource {
+        /// Index of the step.
+        index: usize,
+        /// Step.
+        step: String,
+    },
+    /// The journal's plan can't be read.
+    #[error("the journal's plan cannot be read: {what}")]
+    Unreadable {
+        /// Why.
+        what: String,
+    },
+}
+
+/// What the journal says of the pipeline that ran before; empty for a new job.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recorded {
+    key_groups: Option<u16>,
+    steps: Vec<StepSpec>,
+    signatures: BTreeMap<String, Bytes>,
+    pub(super) sources: BTreeMap<String, SourcePlan>,
+}
+
+/// A pipeline as the `Plan` record holds it.
+pub(super) fn pipeline_bytes(steps: &[StepSpec]) -> Bytes {
+    serde_json::to_vec(steps).expect("a pipeline is plain data").into()
+}
+
+impl Recorded {
+    pub(super) fn of(state: &JobState) -> Result<Self, Misfit> {
+        let unreadable = |what: String| Misfit::Unreadable { what };
+        let mut recorded = Self {
+            key_groups: (state.key_groups > 0).then_some(state.key_groups),
+            ..Self::default()
+        };
+        let Some(plan) = &state.plan else { return Ok(recorded) };
+        recorded.steps = serde_json::from_slice(&plan.pipeline)
+            .map_err(|error| unreadable(error.to_string()))?;
+        for signed in &plan.signatures {
+            recorded.signatures.insert(signed.step.clone(), signed.bytes.clone());
+        }
+        for source in &plan.sources {
+            let plan = SourcePlan::decode(source.bytes.clone());
+            let plan = plan.map_err(|error| unreadable(error.to_string()))?;
+            recorded.sources.insert(source.step.clone(), plan);
+        }
+        Ok(recorded)
+    }
+
+    /// Whether the same step was there before.
+    pub(super) fn has_step(&self, step: &StepSpec) -> bool {
+        self.steps.contains(step)
+    }
+
+    /// The steps that ran before.
+    pub(super) fn steps(&self) -> &[StepSpec] {
+        &self.steps
+    }
+
+    /// Replicas, slots and checkpoint policy are no change of a finished job.
+    pub(super) fn check_finished(&self, spec: &JobSpec) -> Result<(), Misfit> {
+        self.check_key_groups(spec)?;
+        if self.steps == spec.pipeline {
+            return Ok(());
+        }
+        Err(Misfit::ChangedAfterFinish { job: spec.name.clone() })
+    }
+
+    /// What can be said of an unfinished job before its expressions are compiled.
+    pub(super) fn check_unfinished(&self, spec: &JobSpec) -> Result<(), Misfit> {
+        self.check_key_groups(spec)?;
+        for (index, step) in spec.pipeline.iter().enumerate() {
+            let before = self.steps.iter().find(|before| before.id == step.id);
+            if let (Verb::Source(now), Some(Verb::Source(before))) =
+                (&step.verb, before.map(|before| &before.verb))
+                && now.kind != before.kind
+            {
+                return Err(Misfit::ChangedSource { index, step: step.id.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_key_groups(&self, spec: &JobSpec) -> Result<(), Misfit> {
+        match self.key_groups {
+            Some(before) if before != spec.key_groups => {
+                Err(Misfit::KeyGroups { before, now: spec.key_groups })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every step that has state must still be there and mean the same.
+    pub(super) fn check_signatures(&self, checked: &CheckedJob) -> Result<(), Misfit> {
+        for (step, before) in &self.signatures {
+            let now = checked.steps.iter().position(|now| now.id == *step);
+            let Some(index) = now else {
+                return Err(Misfit::RemovedState { step: step.clone() });
+            };
+            let signature = checked.steps[index].signature.as_deref().unwrap_or_default();
+            if signature.as_bytes() != before {
+                return Err(Misfit::ChangedState { index, step: step.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_state::journal::record::{Plan, StepBytes};
+
+    use super::*;
+    use crate::pipeline::spec::{
+        CheckpointPolicy, FailoverPolicy, SinkSpec, SourceKind, SourceSpec,
+    };
+
+    fn keys(distinct: u64) -> Verb {
+        let kind = SourceKind::Keys { count: Some(1), distinct, value_bytes: 1, skew_milli: 0 };
+        Verb::Source(SourceSpec { kind, rate: None, event_time: None })
+    }
+
+    fn step(id: &str, from: &[&str], verb: Verb) -> StepSpec {
+        StepSpec { id: id.into(), from: from.iter().map(|id| (*id).into()).collect(), verb }
+    }
+
+    fn spec() -> JobSpec {
+        JobSpec {
+            name: "job".into(),
+            replicas: 1,
+            slots: 1,
+            key_groups: 128,
+            state_memory_bytes: 1,
+            checkpoint: CheckpointPolicy {
+                interval_ms: 1,
+                timeout_ms: 1,
+                min_pause_ms: 0,
+                retained: 1,
+                tolerable_failures: None,
+            },
+            failover: FailoverPolicy { timeout_ms: 1, restarts: 1, within_ms: 1 },
+            pipeline: vec![
+                step("s", &[], keys(10)),
+                step("out", &["s"], Verb::Sink(SinkSpec::Blackhole)),
+            ],
+        }
+    }
+
+    fn recorded(spec: &JobSpec) -> Recorded {
+        let signature = StepBytes { step: "a".into(), bytes: "one".into() };
+        let plan = Plan {
+            pipeline: pipeline_bytes(&spec.pipeline),
+            signatures: vec![signature],
+            sources: vec![],
+        };
+        let state = JobState {
+            key_groups: spec.key_groups,
+            plan: Some(plan.into()),
+            ..JobState::default()
+        };
+        Recorded::of(&state).unwrap()
+    }
+
+    #[test]
+    fn a_finished_job_may_change_its_width_but_not_its_pipeline() {
+        let before = recorded(&spec());
+        let wider = JobSpec { replicas: 5, slots: 2, ..spec() };
+        assert_eq!(before.check_finished(&wider), Ok(()));
+        let mut other = spec();
+        other.pipeline[0].verb = keys(11);
+        let refused = before.check_finished(&other).unwrap_err();
+        assert!(refused.to_string().contains("--fresh"), "{refused}");
+    }
+
+    #[test]
+    fn key_groups_are_fixed() {
+        let refused = recorded(&spec()).check_unfinished(&JobSpec { key_groups: 64, ..spec() });
+        assert_eq!(refused, Err(Misfit::KeyGroups { before: 128, now: 64 }));
+    }
+
+    #[test]
+    fn a_source_cannot_become_another_one() {
+        let mut other = spec();
+        other.pipeline[0].verb = keys(11);
+        let refused = recorded(&spec()).check_unfinished(&other);
+        assert_eq!(refused, Err(Misfit::ChangedSource { index: 0, step: "s".into() }));
+    }
+
+    #[test]
+    fn a_removed_stateful_step_is_named() {
+        let refused = recorded(&spec()).check_signatures(&CheckedJob { steps: Vec::new() });
+        assert_eq!(refused, Err(Misfit::RemovedState { step: "a".into() }));
+    }
+
+    #[test]
+    fn a_new_job_fits_everything() {
+        let nothing = Recorded::of(&JobState::default()).unwrap();
+        assert_eq!(nothing.check_unfinished(&spec()), Ok(()));
+        assert_eq!(nothing.check_signatures(&CheckedJob { steps: Vec::new() }), Ok(()));
+    }
+}

@@ -1,0 +1,93 @@
+//! Deletions beside everything else: what the journal condemned, what workers report, sweeps.
+//!
+//! One chore at a time, each on a copy of the journal's state; that a copy is old does no harm (what
+//! may go once may always go). A chore that fails is done by a later sweep.
+
+use tokio::sync::mpsc;
+use weir_runtime::task::{self, Task};
+use weir_state::gc::{self, GcError, SinkFolders};
+use weir_state::ids::Seq;
+use weir_state::journal::Journal;
+
+/// Chores that wait; further ones are left to the next sweep.
+const CHORES_MAX: usize = 16;
+
+/// Something to be deleted. Each has the journal as it was when the chore was given.
+pub(crate) enum Chore {
+    /// What records gave up.
+    Condemned(Journal),
+    /// State objects that a worker of the living generation reported.
+    Unnamed(Journal, Vec<String>),
+    /// What dead generations left.
+    Sweep(Journal),
+}
+
+/// The task that deletes.
+pub(crate) struct Cleaner {
+    chores: Option<mpsc::Sender<Chore>>,
+    done: mpsc::Receiver<Seq>,
+    task: Task<()>,
+}
+
+impl Cleaner {
+    pub(crate) fn start(sinks: SinkFolders) -> Self {
+        let (chores, queue) = mpsc::channel(CHORES_MAX);
+        let (report, done) = mpsc::channel(CHORES_MAX);
+        Self { chores: Some(chores), done, task: task::spawn(run(queue, report, sinks)) }
+    }
+
+    /// Gives a chore; when too many wait, a later sweep does it.
+    pub(crate) fn give(&self, chore: Chore) {
+        if let Some(chores) = &self.chores
+            && chores.try_send(chore).is_err()
+        {
+            tracing::debug!("too many deletions wait; the next sweep will see to this one");
+        }
+    }
+
+    /// Waits until everything that was condemned up to a record is deleted. Cancel safe.
+    pub(crate) async fn deleted(&mut self) -> Seq {
+        match self.done.recv().await {
+            Some(through) => through,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does the chores that wait and ends.
+    pub(crate) async fn finish(mut self) {
+        self.chores = None;
+        let drained = async { while self.done.recv().await.is_some() {} };
+        drained.await;
+        if let Err(error) = self.task.await {
+            tracing::error!("bug in Weir: deleting: {error}");
+        }
+    }
+}
+
+async fn run(mut queue: mpsc::Receiver<Chore>, report: mpsc::Sender<Seq>, sinks: SinkFolders) {
+    while let Some(chore) = queue.recv().await {
+        match execute(chore, &sinks).await {
+            Ok(Some(through)) => {
+                // Nobody waits for it: the next run notes it.
+                let _ = report.send(through).await;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("not deleted yet: {error}"),
+        }
+    }
+}
+
+async fn execute(chore: Chore, sinks: &SinkFolders) -> Result<Option<Seq>, GcError> {
+    match chore {
+        Chore::Condemned(journal) => gc::delete_condemned(&journal, sinks).await,
+        Chore::Unnamed(journal, names) => {
+            gc::delete_unnamed(&journal, &names).await?;
+            Ok(None)
+        }
+        Chore::Sweep(journal) => {
+            let report = gc::sweep(&journal, sinks).await?;
+            tracing::info!(seen = report.seen, gone = report.gone().count(), "swept");
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! The coordinator's decisions: events in, effects out.
+//!
+//! Pure: no I/O, no spawning, no clock of its own; the time comes with each event, and what the
+//! machine waits for shows in [`Machine::deadline`]. Effects are done in order by `job.rs`; those
+//! that write the journal answer with [`Event::Recorded`].
+//!
+//! - `machine/crew.rs` — the workers of one generation and who has answered.
+//! - `machine/running.rs` — checkpoints and commits while a generation runs.
+//!
+//! What must stay true:
+//!
+//! 1. A generation is recorded before any worker hears of it, and a checkpoint before any commit.
+//! 2. One checkpoint at a time; its number is never used again, whatever becomes of it.
+//! 3. `Finished` comes only after the final checkpoint and the confirmation of every piece.
+//! 4. Only errors that a worker reports, and processes that fail by themselves, use up the budget.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use weir_runtime::clock::Instant;
+use weir_state::ids::{CheckpointId, Generation};
+
+use self::crew::Crew;
+use self::running::Running;
+use super::budget::{Budget, Verdict};
+use super::commits::Commits;
+use super::links::{Heard, LinkId};
+use super::meters::Meters;
+use super::schedule::Schedule;
+use super::status::{Phase, Status, StepRows};
+use super::summary::Summary;
+use crate::cluster::Member;
+use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy};
+use crate::plan::{JobView, Wish};
+use crate::protocol::{Ack, Piece, ToCoordinator, to_coordinator, to_worker};
+
+mod crew;
+mod running;
+#[cfg(test)]
+mod tests;
+
+/// Longest time from sending a generation's plan to the last worker's answer.
+const DEPLOY_MAX: Duration = Duration::from_secs(120);
+
+/// What the machine has to know of a job.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) replicas: u32,
+    pub(crate) slots: u32,
+    pub(crate) stages: u32,
+    /// Ids of the sources.
+    pub(crate) sources: Vec<String>,
+    /// Ids of the sinks.
+    pub(crate) sinks: Vec<String>,
+    pub(crate) checkpoint: CheckpointPolicy,
+    pub(crate) failover: FailoverPolicy,
+}
+
+impl Shape {
+    fn subtasks(&self) -> usize {
+        usize::try_from(self.replicas * self.slots * self.stages).unwrap_or(usize::MAX)
+    }
+}
+
+/// Where the journal says that the job is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recorded {
+    pub(crate) generation: Generation,
+    /// The last completed checkpoint.
+    pub(crate) checkpoint: CheckpointId,
+    /// Pieces that a completed checkpoint covers and no record confirms.
+    pub(crate) unconfirmed: Vec<(CheckpointId, Piece)>,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The plan wants a generation on these workers.
+    Deploy(Vec<Member>),
+    /// From a control stream.
+    Heard(LinkId, Heard),
+    /// A worker process ended by its own fault.
+    ProcessFault(String),
+    /// The new generation is in the journal.
+    GenerationRecorded(Generation),
+    /// The checkpoint is in the journal, and with it the confirmation of these earlier ones.
+    CheckpointRecorded { id: CheckpointId, pieces: Vec<Piece>, confirmed: Vec<CheckpointId> },
+    /// These pieces are on standard output.
+    Printed(Vec<Piece>),
+    /// Take a last checkpoint and pause, until this time at the latest.
+    Suspend(Instant),
+    /// The job's last record is in the journal, or it ends without one.
+    Over(Phase),
+    /// Time has passed.
+    Tick,
+}
+
+/// Something to be done, in order.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Close all control streams.
+    HangUp,
+    /// Open a control stream.
+    Dial(LinkId, Member),
+    /// Tell a worker something about a generation.
+    Send(LinkId, Generation, Box<to_worker::Body>),
+    /// Write a `Generation` record and answer with its number.
+    RecordGeneration(Generation, Vec<Member>),
+    /// Tell these workers to run the generation.
+    Deploy(Generation, Vec<(LinkId, Member)>),
+    /// Write a `Checkpoint` record.
+    RecordCheckpoint { id: CheckpointId, acks: Vec<Ack>, confirmed: Vec<CheckpointId> },
+    /// Write pieces to standard output.
+    Print(Vec<Piece>),
+    /// Write the `Finished` record.
+    Finish { confirmed: Vec<CheckpointId> },
+    /// Write the `Released` record.
+    Release { confirmed: Vec<CheckpointId> },
+}
+
+/// What the job is doing.
+#[derive(Debug)]
+enum State {
+    /// No generation: workers are missing, or the pause after an error lasts until then.
+    Idle { hold_until: Option<Instant> },
+    /// Workers were dialled.
+    Greeting(Crew),
+    /// All workers know us; the record is being written, or the workers set themselves up.
+    Deploying(Crew),
+    /// Rows flow.
+    Running(Box<Running>),
+    /// The last record is being written.
+    Closing,
+    /// Nothing more will happen.
+    Over(Phase),
+}
+
+/// The decisions of one coordinator.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    shape: Shape,
+    state: State,
+    suspend: Option<Instant>,
+    generation: Generation,
+    /// The greatest checkpoint number ever used.
+    checkpoint: CheckpointId,
+    completed: CheckpointId,
+    commits: Commits,
+    schedule: Schedule,
+    budget: Budget,
+    meters: Meters,
+    lost: BTreeSet<String>,
+    next_link: u64,
+    tally: Tally,
+    rate: u64,
+    /// Whether a generation ran under this coordinator.
+    has_run: bool,
+}
+
+fn total(
+    steps: &BTreeMap<String, StepRows>,
+    ids: &[String],
+    rows: impl Fn(&StepRows) -> u64,
+) -> u64 {
+    ids.iter().filter_map(|id| steps.get(id)).map(rows).sum()
+}
+
+/// Counts for the status.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) checkpoints: u64,
+    pub(crate) restarts: u64,
+    pub(crate) replaced: u64,
+    pub(crate) message: String,
+}
+
+impl Machine {
+    /// A coordinator that has just read its journal.
+    pub(crate) fn new(shape: Shape, recorded: Recorded, now: Instant) -> Self {
+        let mut commits = Commits::default();
+        for (checkpoint, piece) in recorded.unconfirmed {
+            commits.add(checkpoint, [piece]);
+        }
+        Self {
+            state: State::Idle { hold_until: None },
+            suspend: None,
+            generation: recorded.generation,
+            checkpoint: recorded.checkpoint,
+            completed: recorded.checkpoint,
+            commits,
+            schedule: Schedule::new(shape.checkpoint, now),
+            budget: Budget::new(shape.failover),
+            meters: Meters::default(),
+            lost: BTreeSet::new(),
+            next_link: 0,
+            tally: Tally::default(),
+            rate: 0,
+            has_run: false,
+            shape,
+        }
+    }
+
+    /// What the plan has to know.
+    pub(crate) fn view(&self) -> JobView {
+        let wish = match &self.state {
+            State::Over(_) => Wish::End,
+            State::Idle { hold_until: Some(_) } | State::Closing => Wish::Hold,
+            _ => Wish::Run,
+        };
+        JobView {
+            replicas: self.shape.replicas,
+            wish,
+            deployed: self.crew().map(Crew::incarnations),
+            lost: self.lost.clone(),
+        }
+    }
+
+    /// When [`Event::Tick`] is due; none: only another event can change anything.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let own = match &self.state {
+            State::Idle { hold_until } => *hold_until,
+            State::Greeting(crew) => Some(crew.since + self.greeting_max()),
+            State::Deploying(crew) => Some(crew.since + DEPLOY_MAX),
+            State::Running(_) => self.running_deadline(),
+            State::Closing | State::Over(_) => return None,
+        };
+        own.into_iter().chain(self.suspend).min()
+    }
+
+    /// Takes an event; gives what has to be done.
+    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if matches!(self.state, State::Over(_)) {
+            return effects;
+        }
+        match event {
+            Event::Deploy(workers) => self.greet(workers, now, &mut effects),
+            Event::Heard(link, heard) => self.heard(link, heard, now, &mut effects),
+            Event::ProcessFault(why) => self.fault(why, now, &mut effects),
+            Event::GenerationRecorded(generation) => self.deploy(generation, now, &mut effects),
+            Event::CheckpointRecorded { id, pieces, confirmed } => {
+                self.checkpoint_complete(id, pieces, &confirmed, now, &mut effects);
+            }
+            Event::Printed(pieces) => {
+                self.commits.confirm(&pieces);
+            }
+            Event::Suspend(until) => self.suspend = Some(until),
+            Event::Over(phase) => self.end(phase, &mut effects),
+            Event::Tick => {}
+        }
+        self.advance(now, &mut effects);
+        effects
+    }
+
+    /// What has become due by itself.
+    fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        match &mut self.state {
+            State::Idle { hold_until } => {
+                if hold_until.is_some_and(|until| now >= until) {
+                    *hold_until = None;
+                }
+            }
+            State::Greeting(crew) => {
+                if now >= crew.since + self.greeting_max() {
+                    self.drop_silent(effects);
+                }
+            }
+            State::Deploying(crew) => {
+                if now >= crew.since + DEPLOY_MAX {
+                    let why = format!("workers were not set up within {DEPLOY_MAX:?}");
+                    self.fault(why, now, effects);
+                }
+            }
+            State::Running(_) => self.advance_running(now, effects),
+            State::Closing | State::Over(_) => return,
+        }
+        if matches!(self.state, State::Closing | State::Over(_)) {
+            return;
+        }
+        let is_late = self.suspend.is_some_and(|until| now >= until);
+        if is_late || (self.suspend.is_some() && !matches!(self.state, State::Running(_))) {
+            self.release(effects);
+        }
+    }
+
+    fn greeting_max(&self) -> Duration {
+        Duration::from_millis(self.shape.failover.timeout_ms) * 2
+    }
+
+    fn crew(&self) -> Option<&Crew> {
+        match &self.state {
+            State::Greeting(crew) | State::Deploying(crew) => Some(crew),
+            State::Running(running) => Some(&running.crew),
+            State::Idle { .. } | State::Closing | State::Over(_) => None,
+        }
+    }
+
+    fn greet(&mut self, workers: Vec<Member>, now: Instant, effects: &mut Vec<Effect>) {
+        if !matches!(self.state, State::Idle { hold_until: None }) {
+            self.stop_generation(None, effects);
+        }
+        effects.push(Effect::HangUp);
+        self.lost.clear();
+        let crew = Crew::new(workers, self.next_link, now);
+        self.next_link += crew.len() as u64;
+        for (link, member) in crew.members() {
+            effects.push(Effect::Dial(link, member));
+        }
+        self.state = State::Greeting(crew);
+    }
+
+    fn heard(&mut self, link: LinkId, heard: Heard, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(worker) = self.crew().and_then(|crew| crew.incarnation(link)) else { return };
+        match heard {
+            Heard::Lost(why) => self.lose(worker, &why, effects),
+            Heard::Said(message) => self.said(link, &worker, *message, now, effects),
+        }
+    }
+
+    fn said(
+        &mut self,
+        link: LinkId,
+        worker: &str,
+        message: ToCoordinator,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        use to_coordinator::Body;
+        let is_current = message.generation == self.generation.0;
+        match (message.body, &mut self.state) {
+            (Some(Body::Hello(reply)), _) if !reply.refused.is_empty() => {
+                let why = format!("worker {worker} refused this coordinator: {}", reply.refused);
+                self.end(Phase::Fenced(why), effects);
+            }
+            (Some(Body::Hello(reply)), _) if reply.worker != worker => {
+                self.lose(worker.to_owned(), "its address answers as another worker", effects);
+            }
+            (Some(Body::Hello(_)), State::Greeting(crew)) => {
+                crew.answer(link);
+                if crew.is_complete() {
+                    let workers = crew.members().map(|(_, member)| member).collect();
+                    let next = self.generation.next();
+                    effects.push(Effect::RecordGeneration(next, workers));
+                }
+            }
+            (Some(Body::Deployed(_)), State::Deploying(crew)) if is_current => {
+                crew.answer(link);
+                if crew.is_complete() {
+                    self.run(now);
+                }
+            }
+            (Some(Body::Failed(failed)), _) if is_current && failed.fatal => {
+                self.end(Phase::Failed(failed.message), effects);
+            }
+            (Some(Body::Failed(failed)), _) if is_current => {
+                self.fault(failed.message, now, effects);
+            }
+            (Some(body), State::Running(_)) if is_current => {
+                self.report(link, worker, body, now, effects);
+            }
+            // Of an older generation, or too late to matter.
+            _ => {}
+        }
+    }
+
+    fn deploy(&mut self, generation: Generation, now: Instant, effects: &mut Vec<Effect>) {
+        self.generation = generation;
+        let State::Greeting(crew) = &mut self.state else { return };
+        let crew = crew.ask_again(now);
+        effects.push(Effect::Deploy(generation, crew.members().collect()));
+        self.state = State::Deploying(crew);
+    }
+
+    fn run(&mut self, now: Instant) {
+        let State::Deploying(crew) = &mut self.state else { return };
+        let crew = crew.ask_again(now);
+        self.has_run = true;
+        self.tally.message.clear();
+        self.state = State::Running(Box::new(Running::new(crew, &self.commits, now)));
+    }
+
+    /// A worker does not answer: its process is replaced, and that does not count as an error.
+    fn lose(&mut self, worker: String, why: &str, effects: &mut Vec<Effect>) {
+        self.tally.replaced += 1;
+        self.tally.message = format!("lost worker {worker}: {why}");
+        tracing::warn!(worker, "lost a worker: {why}");
+        self.stop_generation(Some(&worker), effects);
+        self.lost.insert(worker);
+        self.state = State::Idle { hold_until: None };
+    }
+
+    fn drop_silent(&mut self, effects: &mut Vec<Effect>) {
+        let State::Greeting(crew) = &self.state else { return };
+        for worker in crew.silent() {
+            self.lose(worker, "it did not answer", effects);
+        }
+    }
+
+    /// An error that counts against the budget.
+    fn fault(&mut self, why: String, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Closing) {
+            return;
+        }
+        tracing::warn!("a worker failed: {why}");
+        match self.budget.error(now) {
+            Verdict::Restart(pause) => {
+                self.stop_generation(None, effects);
+                self.tally.restarts += 1;
+                self.tally.message = format!("restarting after an error: {why}");
+                self.state = State::Idle { hold_until: Some(now + pause) };
+            }
+            Verdict::Exhausted => {
+                let FailoverPolicy { restarts, within_ms, .. } = self.shape.failover;
+                let within = Duration::from_millis(within_ms);
+                let why = format!("{why} (given up after {restarts} restarts within {within:?})");
+                self.end(Phase::Failed(why), effects);
+            }
+        }
+    }
+
+    /// Tells all workers of the generation, but for `except`, to stop, and forgets what it did.
+    fn stop_generation(&mut self, except: Option<&str>, effects: &mut Vec<Effect>) {
+        let Some(crew) = self.crew() else { return };
+        let others = crew.members().filter(|(_, member)| Some(&*member.incarnation) != except);
+        let stop = |(link, _)| {
+            Effect::Send(
+                link,
+                self.generation,
+                to_worker::Body::Stop(crate::protocol::Stop {}).into(),
+            )
+        };
+        effects.extend(others.map(stop));
+        self.meters.generation_over();
+    }
+
+    fn release(&mut self, effects: &mut Vec<Effect>) {
+        if let State::Running(running) = &mut self.state {
+            running.open = None;
+        }
+        self.stop_generation(None, effects);
+        effects.push(Effect::Release { confirmed: self.commits.confirmed() });
+        self.state = State::Closing;
+    }
+
+    fn end(&mut self, phase: Phase, effects: &mut Vec<Effect>) {
+        self.stop_generation(None, effects);
+        self.state = State::Over(phase);
+    }
+
+    /// Whether rows flow or something is under way, so that the status changes by itself.
+    pub(crate) fn is_moving(&self) -> bool {
+        !matches!(self.state, State::Over(_))
+    }
+
+    /// What there is to see; the rate is renewed at `now`, if that is given.
+    pub(crate) fn status(&mut self, now: Option<Instant>) -> Status {
+        let steps = self.meters.steps();
+        let rows_in = total(&steps, &self.shape.sources, |step| step.rows_out);
+        let rows_out = total(&steps, &self.shape.sinks, |step| step.rows_in);
+        if let Some(now) = now {
+            self.rate = self.meters.rate(rows_in, now);
+        }
+        Status {
+            phase: self.phase(),
+            generation: self.generation,
+            workers_wanted: self.shape.replicas,
+            workers_ready: 0,
+            rows_in,
+            rows_out,
+            rows_per_second: self.rate,
+            watermark_ms: self.meters.watermark_ms(),
+            checkpoint: self.completed,
+            checkpoints: self.tally.checkpoints,
+            checkpoint_failures: self.schedule.failures(),
+            restarts: self.tally.restarts,
+            replaced: self.tally.replaced,
+            rescales: 0,
+            requests: self.meters.requests(),
+            message: self.tally.message.clone(),
+            steps,
+        }
+    }
+
+    /// The summary as of now.
+    pub(crate) fn summary(&mut self) -> Summary {
+        Summary::of(&self.status(None))
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.state {
+            State::Over(phase) => phase.clone(),
+            _ if self.suspend.is_some() => Phase::Suspending,
+            State::Running(_) | State::Closing => Phase::Running,
+            _ if self.has_run => Phase::Recovering,
+            _ => Phase::Starting,
+        }
+    }
+
+    /// How the job ended, once nothing more will happen.
+    pub(crate) fn ended(&self) -> Option<&Phase> {
+        match &self.state {
+            State::Over(phase) => Some(phase),
+            _ => None,
+        }
+    }
+}

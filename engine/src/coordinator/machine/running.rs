@@ -1,0 +1,237 @@
+//! Checkpoints and commits while a generation runs. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use weir_runtime::clock::Instant;
+use weir_state::ids::CheckpointId;
+
+use super::crew::Crew;
+use super::{Effect, Machine, State};
+use crate::coordinator::commits::Commits;
+use crate::coordinator::links::LinkId;
+use crate::coordinator::open::Open;
+use crate::coordinator::status::Phase;
+use crate::protocol::to_coordinator::Body;
+use crate::protocol::{Abort, Piece, Trigger, to_worker};
+
+/// An unconfirmed commit is ordered again after this long.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a running generation has to do before it may end.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) crew: Crew,
+    /// (stage, subtask) that saw the end of all their input.
+    done: BTreeSet<(u32, u32)>,
+    pub(crate) open: Option<Open>,
+    /// Something happened that no checkpoint holds.
+    changed: bool,
+    /// The checkpoint after the end of all input is complete.
+    is_last_complete: bool,
+    /// When unconfirmed commits are ordered (again); none: all is confirmed.
+    next_commit: Option<Instant>,
+}
+
+impl Running {
+    /// A generation that has just begun. Pieces that an earlier one left go out first.
+    pub(crate) fn new(crew: Crew, commits: &Commits, now: Instant) -> Self {
+        Self {
+            crew,
+            done: BTreeSet::new(),
+            open: None,
+            // A new generation counts as a change once.
+            changed: true,
+            is_last_complete: false,
+            next_commit: (!commits.is_settled()).then_some(now),
+        }
+    }
+}
+
+impl Machine {
+    /// A worker of the running generation reports.
+    pub(super) fn report(
+        &mut self,
+        link: LinkId,
+        worker: &str,
+        body: Body,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let State::Running(running) = &mut self.state else { return };
+        match body {
+            Body::Ack(ack) => {
+                if let Some(open) = &mut running.open {
+                    open.ack(ack, now);
+                }
+            }
+            Body::Declined(declined) => {
+                if running.open.as_ref().is_some_and(|open| open.id.0 == declined.checkpoint) {
+                    self.abort(&declined.reason, now, effects);
+                }
+            }
+            Body::Committed(committed) => {
+                self.commits.confirm(&committed.pieces);
+                if committed.checkpoint == self.completed.0 {
+                    running.crew.answer(link);
+                }
+            }
+            Body::InputDone(done) => {
+                running.done.insert((done.stage, done.subtask));
+            }
+            Body::Progress(progress) => {
+                running.changed |= self.meters.told(worker, progress);
+            }
+            Body::Hello(_)
+            | Body::Deployed(_)
+            | Body::Failed(_)
+            | Body::Stopped(_)
+            | Body::Heartbeat(_) => {}
+        }
+    }
+
+    /// When something becomes due by itself while a generation runs.
+    pub(super) fn running_deadline(&self) -> Option<Instant> {
+        let State::Running(running) = &self.state else { return None };
+        let checkpoint = match &running.open {
+            Some(open) => Some(self.schedule.gives_up(open.progress)),
+            None => self.has_changed().then(|| self.schedule.due()),
+        };
+        checkpoint.into_iter().chain(running.next_commit).min()
+    }
+
+    fn has_changed(&self) -> bool {
+        let State::Running(running) = &self.state else { return false };
+        !running.is_last_complete && (running.changed || self.commits.has_unrecorded())
+    }
+
+    /// What has become due by itself while a generation runs.
+    pub(super) fn advance_running(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.order_commits(now, effects);
+        let is_settled = self.is_settled();
+        let State::Running(running) = &mut self.state else { return };
+        if let Some(open) = &running.open {
+            if open.is_complete() {
+                self.record_checkpoint(effects);
+            } else if now >= self.schedule.gives_up(open.progress) {
+                let timeout = Duration::from_millis(self.shape.checkpoint.timeout_ms);
+                self.abort(&format!("no progress for {timeout:?}"), now, effects);
+            }
+            return;
+        }
+        let all_done = running.done.len() >= self.shape.subtasks();
+        if running.is_last_complete {
+            if is_settled {
+                self.close(effects);
+            }
+        } else if all_done || self.suspend.is_some() {
+            self.trigger(true, now, effects);
+        } else if self.has_changed() && now >= self.schedule.due() {
+            self.trigger(false, now, effects);
+        }
+    }
+
+    /// Whether everything that was committed is known to be visible, and everyone was told.
+    fn is_settled(&self) -> bool {
+        let State::Running(running) = &self.state else { return false };
+        self.commits.is_settled() && running.next_commit.is_none()
+    }
+
+    fn trigger(&mut self, is_last: bool, now: Instant, effects: &mut Vec<Effect>) {
+        let State::Running(running) = &mut self.state else { return };
+        self.checkpoint = self.checkpoint.next();
+        self.schedule.begin(now);
+        running.changed = false;
+        running.open = Some(Open::new(self.checkpoint, self.shape.subtasks(), is_last, now));
+        let trigger = to_worker::Body::Trigger(Trigger { checkpoint: self.checkpoint.0 });
+        let links = running.crew.links();
+        effects
+            .extend(links.map(|link| Effect::Send(link, self.generation, trigger.clone().into())));
+    }
+
+    fn abort(&mut self, why: &str, now: Instant, effects: &mut Vec<Effect>) {
+        let State::Running(running) = &mut self.state else { return };
+        let Some(open) = running.open.take() else { return };
+        running.changed = true;
+        let survives = self.schedule.fail(now);
+        self.tally.message = format!("checkpoint {} was aborted: {why}", open.id);
+        tracing::warn!(checkpoint = open.id.0, "checkpoint was aborted: {why}");
+        let abort = to_worker::Body::Abort(Abort { checkpoint: open.id.0 });
+        let links = running.crew.links();
+        effects.extend(links.map(|link| Effect::Send(link, self.generation, abort.clone().into())));
+        if !survives {
+            let why = format!(
+                "{} checkpoints failed in a row (checkpoint.tolerableFailures); the last: {why}",
+                self.schedule.failures()
+            );
+            self.end(Phase::Failed(why), effects);
+        }
+    }
+
+    fn record_checkpoint(&mut self, effects: &mut Vec<Effect>) {
+        let State::Running(running) = &mut self.state else { return };
+        let Some(open) = running.open.take() else { return };
+        running.is_last_complete = open.is_last;
+        effects.push(Effect::RecordCheckpoint {
+            id: open.id,
+            acks: open.into_acks(),
+            confirmed: self.commits.confirmed(),
+        });
+    }
+
+    /// The record is in the journal: this is the moment at which the checkpoint is complete.
+    pub(super) fn checkpoint_complete(
+        &mut self,
+        id: CheckpointId,
+        pieces: Vec<Piece>,
+        confirmed: &[CheckpointId],
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.completed = id;
+        self.schedule.complete(now);
+        self.tally.checkpoints += 1;
+        self.meters.cover();
+        self.commits.recorded(confirmed);
+        self.commits.add(id, pieces);
+        if let State::Running(running) = &mut self.state {
+            running.crew = running.crew.ask_again(now);
+            running.next_commit = Some(now);
+        }
+        self.order_commits(now, effects);
+    }
+
+    fn order_commits(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let State::Running(running) = &mut self.state else { return };
+        if self.commits.is_settled() && running.crew.is_complete() {
+            running.next_commit = None;
+        }
+        if running.next_commit.is_none_or(|next| now < next) {
+            return;
+        }
+        running.next_commit = Some(now + COMMIT_EVERY);
+        let orders = self.commits.orders(self.completed, running.crew.len());
+        for (link, order) in running.crew.links().zip(orders) {
+            effects.push(Effect::Send(
+                link,
+                self.generation,
+                to_worker::Body::Commit(order).into(),
+            ));
+        }
+        let printed = self.commits.printed();
+        if !printed.is_empty() {
+            effects.push(Effect::Print(printed));
+        }
+    }
+
+    /// After the last checkpoint and all its commits.
+    fn close(&mut self, effects: &mut Vec<Effect>) {
+        let State::Running(running) = &self.state else { return };
+        if self.suspend.is_some() && running.done.len() < self.shape.subtasks() {
+            self.release(effects);
+            return;
+        }
+        effects.push(Effect::Finish { confirmed: self.commits.confirmed() });
+        self.state = State::Closing;
+    }
+}

@@ -1,0 +1,150 @@
+//! Counters for showing: rows by step over all generations, rate, watermark. Nothing is decided
+//! from them except whether anything has changed since the last checkpoint.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use weir_runtime::clock::Instant;
+
+use super::status::StepRows;
+use crate::protocol::{Progress, StepCounters};
+
+/// The rate is taken over this long.
+const RATE_OVER: Duration = Duration::from_secs(5);
+/// Samples kept for it.
+const SAMPLES_MAX: usize = 64;
+
+/// What workers have told of themselves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meters {
+    /// Rows that the last completed checkpoint covers: what counts of generations that are over.
+    covered: BTreeMap<String, StepRows>,
+    /// `covered` as it was when this generation began.
+    base: BTreeMap<String, StepRows>,
+    /// Requests of generations that are over.
+    requests_before: u64,
+    /// The last word of each worker of this generation.
+    workers: BTreeMap<String, Progress>,
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Meters {
+    /// A worker tells its counters. Gives whether any row or watermark moved.
+    pub(crate) fn told(&mut self, worker: &str, progress: Progress) -> bool {
+        let moved = match self.workers.get(worker) {
+            Some(before) => moves(before) != moves(&progress),
+            None => progress.steps.iter().any(|step| step.rows_in + step.rows_out > 0),
+        };
+        self.workers.insert(worker.to_owned(), progress);
+        moved
+    }
+
+    /// A checkpoint is complete: what was counted up to now is taken as covered by it.
+    pub(crate) fn cover(&mut self) {
+        self.covered = self.steps();
+    }
+
+    /// The generation is over: what no checkpoint covers will be processed and counted again.
+    pub(crate) fn generation_over(&mut self) {
+        self.requests_before = self.requests();
+        self.base = self.covered.clone();
+        self.workers.clear();
+        self.samples.clear();
+    }
+
+    /// Rows by step.
+    pub(crate) fn steps(&self) -> BTreeMap<String, StepRows> {
+        let mut steps = self.base.clone();
+        for counters in self.workers.values().flat_map(|worker| &worker.steps) {
+            *steps.entry(counters.step.clone()).or_default() += rows(counters);
+        }
+        steps
+    }
+
+    /// Requests to the state store.
+    pub(crate) fn requests(&self) -> u64 {
+        let now: u64 = self.workers.values().map(|worker| worker.state_requests).sum();
+        self.requests_before + now
+    }
+
+    /// The least watermark of all keyed steps; none before every one of them has one.
+    pub(crate) fn watermark_ms(&self) -> Option<i64> {
+        let all = self.workers.values().flat_map(|worker| &worker.watermarks);
+        all.map(|range| range.watermark_ms).min().filter(|least| *least > i64::MIN)
+    }
+
+    /// Rows per second, given that `rows_in` rows were read up to now.
+    pub(crate) fn rate(&mut self, rows_in: u64, now: Instant) -> u64 {
+        self.samples.push_back((now, rows_in));
+        while self.samples.len() > SAMPLES_MAX
+            || self.samples.front().is_some_and(|(at, _)| now - *at > RATE_OVER)
+        {
+            self.samples.pop_front();
+        }
+        let Some((since, before)) = self.samples.front() else { return 0 };
+        let millis = u64::try_from((now - *since).as_millis()).unwrap_or(u64::MAX).max(1);
+        rows_in.saturating_sub(*before).saturating_mul(1_000) / millis
+    }
+}
+
+/// What makes a checkpoint worth taking when it differs; requests and bytes do not.
+fn moves(progress: &Progress) -> (Vec<[u64; 4]>, Vec<i64>) {
+    let steps = progress.steps.iter();
+    (
+        steps.map(|step| [step.rows_in, step.rows_out, step.late_rows, step.bad_rows]).collect(),
+        progress.watermarks.iter().map(|range| range.watermark_ms).collect(),
+    )
+}
+
+fn rows(counters: &StepCounters) -> StepRows {
+    StepRows {
+        rows_in: counters.rows_in,
+        rows_out: counters.rows_out,
+        late: counters.late_rows,
+        bad: counters.bad_rows,
+        bytes_out: counters.bytes_out,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_runtime::clock;
+
+    use super::*;
+
+    fn progress(rows_in: u64, requests: u64) -> Progress {
+        let steps = vec![StepCounters { step: "a".to_owned(), rows_in, ..StepCounters::default() }];
+        Progress { steps, watermarks: Vec::new(), state_requests: requests }
+    }
+
+    #[test]
+    fn rows_of_a_lost_generation_count_only_as_far_as_a_checkpoint_covers_them() {
+        let mut meters = Meters::default();
+        meters.told("w", progress(10, 1));
+        meters.told("v", progress(5, 1));
+        meters.cover();
+        meters.told("w", progress(100, 4));
+        meters.generation_over();
+        assert_eq!(meters.steps()["a"].rows_in, 15);
+        assert_eq!(meters.requests(), 5, "requests were made, whatever came of them");
+        meters.told("w", progress(7, 1));
+        assert_eq!(meters.steps()["a"].rows_in, 22);
+    }
+
+    #[test]
+    fn requests_alone_are_no_change() {
+        let mut meters = Meters::default();
+        assert!(!meters.told("w", progress(0, 0)));
+        assert!(meters.told("w", progress(1, 0)));
+        assert!(!meters.told("w", progress(1, 9)));
+    }
+
+    #[test]
+    fn the_rate_is_taken_over_the_last_seconds() {
+        let now = clock::now();
+        let mut meters = Meters::default();
+        meters.rate(0, now);
+        assert_eq!(meters.rate(500, now + Duration::from_secs(1)), 500);
+        assert_eq!(meters.rate(500, now + Duration::from_secs(20)), 0);
+    }
+}

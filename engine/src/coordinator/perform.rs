@@ -1,0 +1,283 @@
+//! Does what the machine says: control streams, journal records, printing, deletions.
+//!
+//! Journal writes are awaited here, by the job's one owning task, because nothing may be decided
+//! before they are settled; control streams keep their heartbeats meanwhile.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use weir_runtime::clock;
+use weir_state::ids::{CheckpointId, Generation, Seq};
+use weir_state::journal::{Entry, JobState, JournalError, Remedy};
+
+use super::begin::Job;
+use super::cleaner::{Chore, Cleaner};
+use super::links::{Greeting, Heard, LinkId, Stream};
+use super::machine::{Effect, Event};
+use super::print::{Print, Printer};
+use super::records;
+use super::run::{Streams, greeting};
+use super::status::Phase;
+use super::summary::Summary;
+use crate::cluster::Member;
+use crate::protocol::{Ack, Deploy, Piece, ToWorker, WorkerRef, to_worker};
+
+/// How often a record is written anew, after the journal's own repetitions.
+const RECORD_ATTEMPTS_MAX: u32 = 3;
+/// Pause between two of them.
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Everything that the machine's effects touch.
+pub(crate) struct Performer {
+    job: Job,
+    greeting: Greeting,
+    streams: Streams,
+    hear: mpsc::Sender<(LinkId, Heard)>,
+    cleaner: Cleaner,
+    printer: Printer,
+}
+
+impl Performer {
+    pub(crate) fn new(
+        job: Job,
+        hear: mpsc::Sender<(LinkId, Heard)>,
+        cleaner: Cleaner,
+        print: Box<dyn Print>,
+    ) -> Self {
+        let greeting = greeting(&job);
+        let printer = Printer::new(print, &job.request.spec);
+        Self { job, greeting, streams: Streams::new(), hear, cleaner, printer }
+    }
+
+    /// Does one effect; gives what came of it, if the machine has to know.
+    pub(crate) async fn perform(&mut self, effect: Effect, summary: Summary) -> Option<Event> {
+        match effect {
+            Effect::HangUp => {
+                self.streams.clear();
+                None
+            }
+            Effect::Dial(link, member) => {
+                let hear = self.hear.clone();
+                let stream = Stream::open(self.greeting.clone(), link, member, hear);
+                self.streams.insert(link, stream);
+                None
+            }
+            Effect::Send(link, generation, body) => self.send(link, generation, *body),
+            Effect::RecordGeneration(number, workers) => {
+                Some(self.record_generation(number, &workers).await)
+            }
+            Effect::Deploy(generation, crew) => self.deploy(generation, &crew),
+            Effect::RecordCheckpoint { id, acks, confirmed } => {
+                Some(self.record_checkpoint(id, &acks, confirmed).await)
+            }
+            Effect::Print(pieces) => Some(self.print(pieces).await),
+            Effect::Finish { confirmed } => {
+                let entry = Entry::Finished(summary.to_bytes());
+                let done = |state: &JobState| state.finished.is_some();
+                Some(self.record_last(entry, &confirmed, done, Phase::Finished).await)
+            }
+            Effect::Release { confirmed } => {
+                let done = |state: &JobState| state.released;
+                Some(self.record_last(Entry::Released, &confirmed, done, Phase::Suspended).await)
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        link: LinkId,
+        generation: Generation,
+        body: to_worker::Body,
+    ) -> Option<Event> {
+        let term = self.job.term.0;
+        let message = ToWorker { term, generation: generation.0, body: Some(body) };
+        if self.streams.get(&link).is_none_or(|stream| stream.send(message)) {
+            return None;
+        }
+        Some(Event::Heard(link, Heard::Lost("it does not read its messages".to_owned())))
+    }
+
+    async fn record_generation(&mut self, number: Generation, workers: &[Member]) -> Event {
+        let slots = self.job.request.spec.slots;
+        let record = records::generation(number, workers, slots, self.job.journal.state());
+        let is_ours = record.clone();
+        let done = move |state: &JobState| state.generation.as_deref() == Some(&is_ours);
+        match self.record(&Entry::Generation(record), done).await {
+            Ok(()) => {
+                self.cleaner.give(Chore::Sweep(self.job.journal.reader()));
+                Event::GenerationRecorded(number)
+            }
+            Err(phase) => Event::Over(phase),
+        }
+    }
+
+    fn deploy(&mut self, generation: Generation, crew: &[(LinkId, Member)]) -> Option<Event> {
+        let Job { request, journal, .. } = &self.job;
+        let workers: Vec<Member> = crew.iter().map(|(_, member)| member.clone()).collect();
+        let worker_ref = |worker: &Member| WorkerRef {
+            incarnation: worker.incarnation.clone(),
+            address: worker.address.clone(),
+        };
+        let spec_json = serde_json::to_string(&request.spec);
+        let deploy = Deploy {
+            spec_json: spec_json.expect("a spec is plain data"),
+            sources: self.job.sources.values().map(|source| source.plan.clone()).collect(),
+            workers: workers.iter().map(worker_ref).collect(),
+            subtasks: records::subtask_workers(&workers, request.spec.slots),
+            key_groups: journal.state().key_groups.into(),
+            restore: journal.state().last_checkpoint().map(|last| records::restore(last)),
+            state_uri: request.state_uri.clone(),
+            base_folder: request.base_folder.clone(),
+            state_memory_bytes: request.spec.state_memory_bytes,
+            run: journal.incarnation().id.clone(),
+        };
+        let mut failed = None;
+        for (link, _) in crew {
+            let body = to_worker::Body::Deploy(deploy.clone());
+            failed = failed.or(self.send(*link, generation, body));
+        }
+        failed
+    }
+
+    async fn record_checkpoint(
+        &mut self,
+        id: CheckpointId,
+        acks: &[Ack],
+        confirmed: Vec<CheckpointId>,
+    ) -> Event {
+        let Job { request, journal, checked, graph, sources, .. } = &self.job;
+        let retained = request.spec.checkpoint.retained;
+        let state = journal.state();
+        let collected = records::collect(id, acks, checked, graph, sources, state, retained);
+        let collected = match collected {
+            Ok(collected) => collected,
+            Err(error) => {
+                let why = format!("bug in Weir, please report it: {error}");
+                return Event::Over(Phase::Failed(why));
+            }
+        };
+        self.note_confirmed(&confirmed);
+        let done = move |state: &JobState| state.last_checkpoint().is_some_and(|c| c.id == id);
+        if let Err(phase) = self.record(&Entry::Checkpoint(collected.entry), done).await {
+            return Event::Over(phase);
+        }
+        self.clean(collected.unnamed);
+        Event::CheckpointRecorded { id, pieces: collected.pieces, confirmed }
+    }
+
+    fn clean(&mut self, unnamed: Vec<String>) {
+        if !self.job.journal.state().condemned.is_empty() {
+            self.cleaner.give(Chore::Condemned(self.job.journal.reader()));
+        }
+        if !unnamed.is_empty() {
+            self.cleaner.give(Chore::Unnamed(self.job.journal.reader(), unnamed));
+        }
+    }
+
+    async fn print(&mut self, pieces: Vec<Piece>) -> Event {
+        let objects = self.job.journal.objects();
+        for piece in &pieces {
+            if let Err(error) = self.printer.print(piece, &objects).await {
+                return Event::Over(Phase::Failed(chain(&error)));
+            }
+        }
+        Event::Printed(pieces)
+    }
+
+    async fn record_last(
+        &mut self,
+        entry: Entry,
+        confirmed: &[CheckpointId],
+        done: impl Fn(&JobState) -> bool,
+        phase: Phase,
+    ) -> Event {
+        self.note_confirmed(confirmed);
+        match self.record(&entry, done).await {
+            Ok(()) => Event::Over(phase),
+            Err(phase) => Event::Over(phase),
+        }
+    }
+
+    fn note_confirmed(&mut self, confirmed: &[CheckpointId]) {
+        for checkpoint in confirmed {
+            self.job.journal.note_confirmed(*checkpoint);
+        }
+    }
+
+    /// The next record says that what was condemned up to `through` is deleted.
+    pub(crate) fn note_deleted(&mut self, through: Seq) {
+        self.job.journal.note_deleted(through);
+    }
+
+    /// Waits until condemned objects are deleted. Cancel safe.
+    pub(crate) async fn deleted(&mut self) -> Seq {
+        self.cleaner.deleted().await
+    }
+
+    /// Appends until it is known that the record is there, or that this coordinator has to stop.
+    ///
+    /// `done` says of a state that the record is in it: a put whose answer was lost may have landed.
+    async fn record(
+        &mut self,
+        entry: &Entry,
+        done: impl Fn(&JobState) -> bool,
+    ) -> Result<(), Phase> {
+        let journal = &mut self.job.journal;
+        let mut attempt = 1;
+        loop {
+            let error = match journal.append(entry.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            tracing::warn!(attempt, "cannot write the journal: {}", chain(&error));
+            match error.remedy() {
+                Remedy::StopWriting | Remedy::AskHuman => return Err(stopped(&error)),
+                Remedy::Retry | Remedy::DecideAgain => {}
+            }
+            if attempt >= RECORD_ATTEMPTS_MAX {
+                let why = format!("the journal cannot be written: {}", chain(&error));
+                return Err(Phase::Failed(why));
+            }
+            attempt += 1;
+            match journal.refresh().await {
+                Ok(()) if done(journal.state()) => return Ok(()),
+                Ok(()) => {}
+                Err(error) if error.remedy() == Remedy::Retry => clock::sleep(RECORD_PAUSE).await,
+                // `Finished` may be what this very record says.
+                Err(_) if done(journal.state()) => return Ok(()),
+                Err(error) => return Err(stopped(&error)),
+            }
+        }
+    }
+
+    /// Ends the streams; then, unless another coordinator reigns, cleans up once more.
+    pub(crate) async fn close(mut self, is_owner: bool) {
+        self.streams.clear();
+        if is_owner {
+            if !self.job.journal.state().condemned.is_empty() {
+                self.cleaner.give(Chore::Condemned(self.job.journal.reader()));
+            }
+            self.cleaner.give(Chore::Sweep(self.job.journal.reader()));
+        }
+        self.cleaner.finish().await;
+    }
+}
+
+fn stopped(error: &JournalError) -> Phase {
+    match error.remedy() {
+        Remedy::StopWriting => Phase::Fenced(chain(error)),
+        _ => Phase::Failed(chain(error)),
+    }
+}
+
+/// An error and its causes as one text.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

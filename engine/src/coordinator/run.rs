@@ -1,0 +1,292 @@
+//! The task that owns a job: selects an event, lets the machine decide, does what it says.
+//!
+//! `run_job` is all that `weir run`, the simulation and later the operator need: it observes the
+//! cluster, acts on the plan, and ends when the job is over and its workers are gone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use weir_runtime::clock::{self, Instant};
+use weir_state::gc::SinkFolders;
+
+use super::begin::Job;
+use super::cleaner::Cleaner;
+use super::links::{Greeting, Heard, LinkId, Stream};
+use super::machine::{Event, Machine, Recorded, Shape};
+use super::perform::Performer;
+use super::print::Print;
+use super::records;
+use super::status::{Phase, Status};
+use super::summary::Summary;
+use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
+use crate::pipeline::spec::Verb;
+use crate::plan::{self, Action};
+use crate::protocol::Piece;
+
+/// Messages from workers that were not looked at yet.
+const HEARD_MAX: usize = 1_024;
+/// Least time between two starts of the same worker, so that one that dies at once does not spin.
+const START_PAUSE: Duration = Duration::from_millis(200);
+/// How often the status is renewed while rows flow.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// How long a suspension may take before the job is released without a checkpoint.
+const SUSPEND_MAX: Duration = Duration::from_secs(10);
+
+/// What is wanted from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Run to the end.
+    #[default]
+    Run,
+    /// Take a last checkpoint and pause.
+    Suspend,
+}
+
+/// How a job is steered and watched.
+pub struct Outside {
+    /// What is wanted.
+    pub wanted: watch::Receiver<Wanted>,
+    /// What there is to see.
+    pub status: watch::Sender<Status>,
+    /// Takes the rows of `print` sinks.
+    pub print: Box<dyn Print>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Finished, failed, suspended or fenced.
+    pub phase: Phase,
+    /// What it did until then.
+    pub summary: Summary,
+}
+
+/// Runs a job until it is over and its workers have ended.
+pub async fn run_job(job: Job, cluster: &mut dyn Cluster, outside: Outside) -> Outcome {
+    let sinks = job.sink_folders();
+    let mut run = Run::new(job, sinks, outside);
+    run.drive(cluster).await;
+    run.close().await
+}
+
+struct Run {
+    machine: Machine,
+    performer: Performer,
+    heard: mpsc::Receiver<(LinkId, Heard)>,
+    wanted: watch::Receiver<Wanted>,
+    status: watch::Sender<Status>,
+    /// When each worker was started last.
+    started: BTreeMap<u32, Instant>,
+    next_status: Instant,
+    is_suspended: bool,
+}
+
+/// What woke the task.
+enum Wake {
+    Event(Event),
+    Deleted(weir_state::ids::Seq),
+    Cluster,
+    Wanted,
+    Status,
+}
+
+impl Run {
+    fn new(job: Job, sinks: SinkFolders, outside: Outside) -> Self {
+        let now = clock::now();
+        let machine = Machine::new(shape(&job), recorded(&job), now);
+        let (hear, heard) = mpsc::channel(HEARD_MAX);
+        let cleaner = Cleaner::start(sinks);
+        let performer = Performer::new(job, hear, cleaner, outside.print);
+        Self {
+            machine,
+            performer,
+            heard,
+            wanted: outside.wanted,
+            status: outside.status,
+            started: BTreeMap::new(),
+            next_status: now,
+            is_suspended: false,
+        }
+    }
+
+    /// Until the job is over and no worker is left.
+    async fn drive(&mut self, cluster: &mut dyn Cluster) {
+        loop {
+            let seen = cluster.observe().await;
+            let plan = plan::plan(&self.machine.view(), &seen);
+            let mut wait = None;
+            for action in plan.actions {
+                wait = self.act(action, cluster).await.into_iter().chain(wait).min();
+            }
+            self.show(&seen, plan.waiting);
+            if self.machine.ended().is_some() && seen.is_empty() {
+                return;
+            }
+            match self.next(cluster, wait).await {
+                Wake::Event(event) => self.apply(event).await,
+                Wake::Deleted(through) => self.performer.note_deleted(through),
+                Wake::Wanted => self.suspend().await,
+                Wake::Cluster | Wake::Status => {}
+            }
+        }
+    }
+
+    async fn next(&mut self, cluster: &mut dyn Cluster, wait: Option<Instant>) -> Wake {
+        let deadline = self.machine.deadline().into_iter().chain(wait).min();
+        let due = async {
+            match deadline {
+                Some(deadline) => clock::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let moves = self.machine.is_moving();
+        tokio::select! {
+            biased;
+            Ok(()) = self.wanted.changed(), if !self.is_suspended => Wake::Wanted,
+            Some((link, heard)) = self.heard.recv() => Wake::Event(Event::Heard(link, heard)),
+            () = cluster.changed() => Wake::Cluster,
+            through = self.performer.deleted() => Wake::Deleted(through),
+            () = due => Wake::Event(Event::Tick),
+            () = clock::sleep_until(self.next_status), if moves => Wake::Status,
+        }
+    }
+
+    /// Lets the machine decide and does what it says, until there is nothing more to do.
+    async fn apply(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in self.machine.on(event, clock::now()) {
+                let summary = self.machine.summary();
+                events.extend(self.performer.perform(effect, summary).await);
+            }
+        }
+    }
+
+    async fn suspend(&mut self) {
+        if *self.wanted.borrow_and_update() == Wanted::Suspend {
+            self.is_suspended = true;
+            self.apply(Event::Suspend(clock::now() + SUSPEND_MAX)).await;
+        }
+    }
+
+    /// Does what the plan says; gives when to look again, if that is only later.
+    async fn act(&mut self, action: Action, cluster: &mut dyn Cluster) -> Option<Instant> {
+        let done = match action {
+            Action::Start { ordinal } => return self.start(ordinal, cluster).await,
+            Action::Stop { ordinal } => cluster.stop(ordinal).await,
+            Action::Forget { ordinal, exit } => {
+                cluster.forget(ordinal).await;
+                match exit {
+                    Exit::Fault(why) => self.apply(Event::ProcessFault(why)).await,
+                    Exit::Lost(why) => tracing::info!(ordinal, "{why}"),
+                }
+                Ok(())
+            }
+            Action::Deploy { workers } => {
+                self.apply(Event::Deploy(workers)).await;
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            self.cluster_failed(&error).await;
+        }
+        None
+    }
+
+    async fn start(&mut self, ordinal: u32, cluster: &mut dyn Cluster) -> Option<Instant> {
+        let now = clock::now();
+        let earliest = self.started.get(&ordinal).map_or(now, |last| *last + START_PAUSE);
+        if now < earliest {
+            return Some(earliest);
+        }
+        self.started.insert(ordinal, now);
+        match cluster.start(ordinal).await {
+            Ok(()) => None,
+            Err(error) => {
+                self.cluster_failed(&error).await;
+                Some(now + START_PAUSE)
+            }
+        }
+    }
+
+    async fn cluster_failed(&mut self, error: &ClusterError) {
+        self.apply(Event::ProcessFault(format!("{error}: {}", error.cause))).await;
+    }
+
+    fn show(&mut self, seen: &[WorkerView], waiting: Option<plan::Waiting>) {
+        let now = clock::now();
+        let is_late = now >= self.next_status;
+        if is_late {
+            self.next_status = now + STATUS_EVERY;
+        }
+        let ready = seen.iter().filter(|worker| matches!(worker.state, WorkerState::Ready(_)));
+        let mut status = self.machine.status(is_late.then_some(now));
+        status.workers_ready = u32::try_from(ready.count()).unwrap_or(u32::MAX);
+        if let Some(waiting) = waiting
+            && status.message.is_empty()
+        {
+            status.message = waiting.to_string();
+        }
+        self.status.send_if_modified(|shown| {
+            let differs = *shown != status;
+            if differs {
+                *shown = status;
+            }
+            differs
+        });
+    }
+
+    /// The last clean-up, once no worker lives.
+    async fn close(mut self) -> Outcome {
+        let phase = self.machine.ended().cloned().unwrap_or_default();
+        let summary = self.machine.summary();
+        self.performer.close(!matches!(phase, Phase::Fenced(_))).await;
+        Outcome { phase, summary }
+    }
+}
+
+fn shape(job: &Job) -> Shape {
+    let spec = &job.request.spec;
+    let stages = u32::try_from(job.graph.stages.len()).unwrap_or(u32::MAX);
+    let ids = |wanted: fn(&Verb) -> bool| {
+        let steps = spec.pipeline.iter().filter(move |step| wanted(&step.verb));
+        steps.map(|step| step.id.clone()).collect()
+    };
+    Shape {
+        replicas: spec.replicas,
+        slots: spec.slots,
+        stages,
+        sources: ids(|verb| matches!(verb, Verb::Source(_))),
+        sinks: ids(|verb| matches!(verb, Verb::Sink(_))),
+        checkpoint: spec.checkpoint,
+        failover: spec.failover,
+    }
+}
+
+fn recorded(job: &Job) -> Recorded {
+    let state = job.journal.state();
+    let unconfirmed = state.unconfirmed.iter().flat_map(|(checkpoint, pieces)| {
+        pieces.iter().map(|piece| (*checkpoint, records::piece_from_record(piece)))
+    });
+    let unconfirmed: Vec<(_, Piece)> = unconfirmed.collect();
+    Recorded {
+        generation: state.generation_number(),
+        checkpoint: state.last_checkpoint().map(|last| last.id).unwrap_or_default(),
+        unconfirmed,
+    }
+}
+
+/// The greeting that a job's coordinator sends to its workers.
+pub(crate) fn greeting(job: &Job) -> Greeting {
+    Greeting::new(
+        std::sync::Arc::clone(&job.request.network),
+        job.term,
+        job.journal.incarnation().to_string(),
+        job.request.token.clone(),
+        Duration::from_millis(job.request.spec.failover.timeout_ms),
+    )
+}
+
+/// Open control streams by their number.
+pub(crate) type Streams = BTreeMap<LinkId, Stream>;

@@ -1,0 +1,73 @@
+//! A run's summary: shown at the end, and kept in the `Finished` record for whoever asks again.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::status::Status;
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Summary {
+    /// Rows read by sources.
+    pub rows_in: u64,
+    /// Rows taken by sinks.
+    pub rows_out: u64,
+    /// Rows that came after all their windows had closed.
+    pub late_rows: u64,
+    /// Rows that did not parse.
+    pub bad_rows: u64,
+    /// Completed checkpoints.
+    pub checkpoints: u64,
+    /// Errors after which the job went on.
+    pub restarts: u64,
+    /// Changes of width.
+    pub rescales: u64,
+    /// Requests to the state store.
+    pub requests: u64,
+}
+
+impl Summary {
+    /// Of a status.
+    pub fn of(status: &Status) -> Self {
+        Self {
+            rows_in: status.rows_in,
+            rows_out: status.rows_out,
+            late_rows: status.late_rows(),
+            bad_rows: status.bad_rows(),
+            checkpoints: status.checkpoints,
+            restarts: status.restarts,
+            rescales: status.rescales,
+            requests: status.requests,
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> Bytes {
+        serde_json::to_vec(&self).expect("numbers are JSON").into()
+    }
+
+    /// A summary that can't be read is shown as zeros: nothing is decided from it.
+    pub(crate) fn from_bytes(bytes: &Bytes) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "rows in {}, rows out {}, late rows {}, bad rows {}, checkpoints {}, restarts {}, \
+             rescales {}, requests {}",
+            self.rows_in,
+            self.rows_out,
+            self.late_rows,
+            self.bad_rows,
+            self.checkpoints,
+            self.restarts,
+            self.rescales,
+            self.requests
+        )
+    }
+}

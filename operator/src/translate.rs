@@ -1,0 +1,127 @@
+//! From the resource's types to the engine's: a plain function, since neither crate knows the
+//! other. Everything was checked before: by the API server, or by the reader of manifests.
+
+use weir_crds as crds;
+use weir_engine::pipeline::spec;
+
+/// What the engine needs to know of a manifest.
+pub(crate) fn job_spec(job: &crds::StatefulJob) -> spec::JobSpec {
+    let declared = &job.spec;
+    spec::JobSpec {
+        name: job.metadata.name.clone().unwrap_or_default(),
+        replicas: declared.replicas,
+        slots: declared.slots,
+        key_groups: declared.state.key_groups,
+        state_memory_bytes: declared.state.memory.as_bytes(),
+        checkpoint: checkpoint(&declared.checkpoint),
+        failover: failover(&declared.failover),
+        pipeline: declared.pipeline.iter().filter_map(step).collect(),
+    }
+}
+
+fn checkpoint(declared: &crds::CheckpointSpec) -> spec::CheckpointPolicy {
+    spec::CheckpointPolicy {
+        interval_ms: declared.interval.as_millis(),
+        timeout_ms: declared.timeout.as_millis(),
+        min_pause_ms: declared.min_pause.as_millis(),
+        retained: declared.retained,
+        tolerable_failures: declared.tolerable_failures,
+    }
+}
+
+fn failover(declared: &crds::FailoverSpec) -> spec::FailoverPolicy {
+    spec::FailoverPolicy {
+        timeout_ms: declared.timeout.as_millis(),
+        restarts: declared.restarts,
+        within_ms: declared.within.as_millis(),
+    }
+}
+
+/// A step without a verb was refused before.
+fn step(declared: &crds::StepSpec) -> Option<spec::StepSpec> {
+    let verb = match declared.verb()? {
+        crds::Verb::Source(source) => spec::Verb::Source(self::source(source)?),
+        crds::Verb::Filter(predicate) => spec::Verb::Filter(predicate.to_owned()),
+        crds::Verb::Select(items) => spec::Verb::Select(items.to_vec()),
+        crds::Verb::Union => spec::Verb::Union,
+        crds::Verb::Aggregate(aggregate) => spec::Verb::Aggregate(self::aggregate(aggregate)),
+        crds::Verb::Sink(sink) => spec::Verb::Sink(self::sink(sink)?),
+    };
+    Some(spec::StepSpec { id: declared.id.clone(), from: declared.from.0.clone(), verb })
+}
+
+fn source(declared: &crds::SourceSpec) -> Option<spec::SourceSpec> {
+    let event_time = declared.event_time.as_ref().map(|time| spec::EventTimeSpec {
+        column: time.column.clone(),
+        delay_ms: millis(time.delay),
+    });
+    let (kind, rate) = match (&declared.files, &declared.generate) {
+        (Some(files), _) => (files_source(files), files.rate),
+        (None, Some(generate)) => {
+            let keys = &generate.keys;
+            let kind = spec::SourceKind::Keys {
+                count: keys.count,
+                distinct: keys.distinct,
+                value_bytes: keys.value_bytes,
+                skew_milli: keys.skew_milli(),
+            };
+            (kind, generate.rate)
+        }
+        (None, None) => return None,
+    };
+    Some(spec::SourceSpec { kind, rate, event_time })
+}
+
+fn files_source(files: &crds::FilesSource) -> spec::SourceKind {
+    let columns = files.schema.as_ref().map(|columns| {
+        columns.iter().map(|(name, type_)| (name.to_owned(), type_.to_owned())).collect()
+    });
+    let format = files.format.map(|format| match format {
+        crds::SourceFormat::Parquet => spec::FileFormat::Parquet,
+        crds::SourceFormat::Ndjson => spec::FileFormat::Ndjson,
+    });
+    // The one choice there is today; a second one has to be carried over here.
+    let crds::OnError::Fail = files.on_error;
+    let store = store(files.store.as_ref());
+    spec::SourceKind::Files { uri: files.uri.clone(), format, schema: columns, store }
+}
+
+fn aggregate(declared: &crds::AggregateSpec) -> spec::AggregateSpec {
+    spec::AggregateSpec {
+        key: declared.key.clone(),
+        window: spec::TumbleSpec {
+            size_ms: millis(declared.window.tumble),
+            offset_ms: declared.window.offset.map_or(0, millis),
+        },
+        values: declared.values.clone(),
+        lateness_ms: millis(declared.lateness),
+    }
+}
+
+fn sink(declared: &crds::SinkSpec) -> Option<spec::SinkSpec> {
+    if let Some(files) = &declared.files {
+        let crds::SinkFormat::Ndjson = files.format;
+        let store = store(files.store.as_ref());
+        return Some(spec::SinkSpec::Files { uri: files.uri.clone(), store });
+    }
+    if let Some(print) = &declared.print {
+        return Some(spec::SinkSpec::Print { limit: print.limit });
+    }
+    declared.blackhole.as_ref().map(|_| spec::SinkSpec::Blackhole)
+}
+
+/// How to reach a store, as the engine takes it. `secretRef` is for the cluster: under `weir run`
+/// the usual environment variables serve.
+pub(crate) fn store(declared: Option<&crds::StoreSpec>) -> spec::StoreSpec {
+    let Some(declared) = declared else { return spec::StoreSpec::default() };
+    spec::StoreSpec {
+        endpoint: declared.endpoint.clone(),
+        region: declared.region.clone(),
+        allow_http: declared.allow_http,
+        path_style: declared.path_style,
+    }
+}
+
+fn millis(duration: crds::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,80 @@
+//! `weir worker`: the process that runs a job's subtasks. Started by a cluster, never by hand.
+//!
+//! It announces itself with one JSON line on standard output, ends at once when its standard input
+//! does (its parent is gone), and ignores Ctrl-C, which a terminal sends to the whole process
+//! group: what that means is for the parent to decide.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weir_engine::network::grpc::GrpcNetwork;
+use weir_engine::worker::{self, WorkerError, WorkerSettings};
+use weir_runtime::{random, task};
+
+use crate::exit::Exit;
+
+/// Environment variable with the run's token.
+pub(crate) const TOKEN_VARIABLE: &str = "WEIR_TOKEN";
+/// Exit status when an old generation's tasks did not end: replaced like a lost process.
+pub(crate) const EXIT_TEARDOWN: i32 = 3;
+
+/// The line with which a worker announces itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Announcement {
+    /// The process's own random id.
+    pub(crate) incarnation: String,
+    /// What to dial.
+    pub(crate) address: String,
+}
+
+/// Runs until the process ends.
+pub(crate) async fn run() -> Exit {
+    let Ok(token) = std::env::var(TOKEN_VARIABLE) else {
+        crate::exit::say("`weir worker` is started by `weir run`, not by hand");
+        return Exit::BadInput;
+    };
+    end_with_parent();
+    ignore_interrupts();
+    let settings = WorkerSettings { incarnation: random::id(), token };
+    let incarnation = settings.incarnation.clone();
+    let objects = Arc::new(crate::objects::RealObjects::new());
+    let network = Arc::new(GrpcNetwork::new());
+    let announce = |address: &str| announce(&incarnation, address);
+    match worker::run(settings, network, objects, announce).await {
+        Ok(never) => match never {},
+        Err(error) => {
+            crate::exit::report(&error);
+            match error {
+                WorkerError::Teardown { .. } => Exit::Teardown,
+                WorkerError::Listen { .. } => Exit::Failed,
+            }
+        }
+    }
+}
+
+fn announce(incarnation: &str, address: &str) {
+    let line = Announcement { incarnation: incarnation.to_owned(), address: address.to_owned() };
+    let line = serde_json::to_string(&line).expect("two strings are JSON");
+    // A parent that does not read any more is gone: end_with_parent sees it.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn end_with_parent() {
+    task::spawn(async {
+        let read = task::blocking(|| {
+            let mut buffer = [0; 64];
+            // Anything but the end of file is nobody's message.
+            while !matches!(std::io::stdin().read(&mut buffer), Ok(0) | Err(_)) {}
+        });
+        // However the reading ended, there is no parent to work for.
+        let _ = read.await;
+        tracing::warn!("the parent process is gone");
+        std::process::exit(0);
+    })
+    .detach();
+}
+
+fn ignore_interrupts() {
+    task::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} }).detach();
+}
