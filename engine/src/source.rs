@@ -37,7 +37,7 @@ use parquet::{Footer, ParquetReader};
 mod columns;
 pub mod dealing;
 pub mod keys;
-mod ndjson;
+pub(crate) mod ndjson;
 mod object;
 pub mod pacing;
 mod parquet;

@@ -113,6 +113,3 @@ fn unlisted(folder: &Location, step: &str, cause: Error) -> SinkError {
     let (step, object) = (step.to_owned(), folder.path.to_string());
     SinkError::Read { step, object, cause }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,7 @@
 //! Which columns are read, which one is event time, and which are passed on.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{
     DataType, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType,
@@ -49,7 +51,7 @@ impl Columns {
             .cloned()
             .collect();
         let output: Vec<_> = (0..read.len()).filter(|&i| is_wanted(read[i].name())).collect();
-        let schema = Schema::new(output.iter().map(|&i| read[i].clone()).collect::<Vec<_>>());
+        let schema = Schema::new(output.iter().map(|&i| Arc::clone(&read[i])).collect::<Vec<_>>());
         Ok(Self {
             time: read.iter().position(|field| is_time(field.name())),
             read: Schema::new(read).into(),

@@ -209,3 +209,6 @@ pub fn merge(
     merged.splits = known.split_off(&merged.frontier).into_values().collect();
     merged
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use crate::rows::Rows;
 use crate::source::columns::Columns;
 use crate::source::{SourceError, SplitReader, origin_base};
-use build::{BadValue, RowBuilder};
+use build::BadValue;
 use lines::{Line, LineError};
 
 mod build;
@@ -22,6 +22,7 @@ pub(crate) mod json;
 mod lines;
 pub(crate) mod stream;
 
+pub(crate) use build::RowBuilder;
 pub(crate) use lines::{Lines, Range};
 
 /// Characters of a bad row's text that an error shows.

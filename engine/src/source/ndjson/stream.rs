@@ -57,14 +57,19 @@ enum Inflate {
     },
 }
 
+/// A read that is under way.
+struct Ahead {
+    range: Range<u64>,
+    read: Task<Result<Bytes, SourceError>>,
+}
+
 /// Chunks of an object, in order.
 pub(crate) struct ByteStream {
     object: PinnedObject,
     inflate: Inflate,
     /// Compressed bytes that were read and not decompressed yet.
     compressed: Bytes,
-    /// Where in the object the read that is under way began.
-    read: Option<(Range<u64>, Task<Result<Bytes, SourceError>>)>,
+    ahead: Option<Ahead>,
     /// Where in the object the next read begins.
     at: u64,
     /// Decompressed bytes that are still to be thrown away.
@@ -94,7 +99,7 @@ impl ByteStream {
             object: object.clone(),
             inflate,
             compressed: Bytes::new(),
-            read: None,
+            ahead: None,
             at: if plain { offset } else { 0 },
             skip: if plain { 0 } else { offset },
         })
@@ -158,23 +163,23 @@ impl ByteStream {
     }
 
     async fn next_read(&mut self) -> Result<Option<Bytes>, SourceError> {
-        let Some((range, read)) = self.read.take().or_else(|| self.start_read()) else {
+        let Some(Ahead { range, read }) = self.ahead.take().or_else(|| self.start_read()) else {
             return Ok(None);
         };
         let bytes = read
             .await
             .map_err(|cause| self.object.damaged(&format!("reading it failed: {cause}")))??;
         self.at = range.end;
-        self.read = self.start_read();
+        self.ahead = self.start_read();
         Ok(Some(bytes))
     }
 
-    fn start_read(&self) -> Option<(Range<u64>, Task<Result<Bytes, SourceError>>)> {
+    fn start_read(&self) -> Option<Ahead> {
         let range = self.at..(self.at + CHUNK_BYTES).min(self.object.bytes);
         if range.is_empty() {
             return None;
         }
         let (object, wanted) = (self.object.clone(), range.clone());
-        Some((range, task::spawn(async move { object.read(wanted).await })))
+        Some(Ahead { range, read: task::spawn(async move { object.read(wanted).await }) })
     }
 }
