@@ -29,7 +29,7 @@ use files::FilesWriter;
 use print::PrintWriter;
 
 mod blackhole;
-mod encode;
+pub(crate) mod encode;
 mod files;
 pub mod names;
 pub mod print;

@@ -86,7 +86,7 @@ fn a_piece_is_staged_then_published_then_gone_from_staging() {
         let staged = staged_objects(&folder(&store), "out").await.unwrap();
         assert_eq!(
             staged.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            [piece.staged.clone()]
+            *std::slice::from_ref(&piece.staged)
         );
         for _ in 0..2 {
             delete_staged(&folder(&store), &pieces).await.unwrap();

@@ -12,6 +12,7 @@ use crate::source::SourceError;
 
 /// Ranges that lie closer together than this are read with one request.
 const COALESCE_BYTES: u64 = 64 * 1024;
+const IS_FOLDER: &str = "is a folder; reading a folder is not built yet";
 
 /// An object of a source, with the size and identity that it had when the run began.
 #[derive(Clone, Debug)]
@@ -39,6 +40,9 @@ impl PinnedObject {
             etag: String::new(),
             location,
         };
+        if object.location.path.as_ref().is_empty() {
+            return Err(object.damaged(IS_FOLDER));
+        }
         match retry(|| object.location.store.head(&object.location.path)).await {
             Ok(meta) => {
                 object.etag = etag(&meta);
@@ -136,7 +140,7 @@ impl PinnedObject {
                     !(listed.objects.is_empty() && listed.common_prefixes.is_empty())
                 });
                 if folder {
-                    return self.damaged("is a folder; reading a folder is not built yet");
+                    return self.damaged(IS_FOLDER);
                 }
                 self.damaged("not found")
             }

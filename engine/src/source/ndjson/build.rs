@@ -77,8 +77,9 @@ impl RowBuilder {
         let mut scanner = Scanner::new(text);
         let kind = scanner.kind()?;
         if kind != Kind::Object {
+            scanner.skip()?;
             let what = format!("{} where an object is expected", kind.words());
-            return Err(BadValue::new(scanner.offset(), what));
+            return Err(BadValue::new(0, what));
         }
         let places = self.members.find(&mut scanner)?;
         scanner.end()?;

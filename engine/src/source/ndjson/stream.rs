@@ -121,7 +121,7 @@ impl ByteStream {
 
     async fn next_inflated(&mut self) -> Result<Option<Bytes>, SourceError> {
         if self.compressed.is_empty() && !matches!(self.inflate, Inflate::Zstd { full: true, .. }) {
-            let Some(bytes) = self.next_read().await? else { return self.end().map(|()| None) };
+            let Some(bytes) = self.next_read().await? else { return self.end() };
             self.compressed = bytes;
         }
         let damaged = |cause: std::io::Error| {
@@ -151,15 +151,19 @@ impl ByteStream {
         Ok(Some(inflated.into()))
     }
 
-    /// The object's end was reached: nothing may be missing.
-    fn end(&mut self) -> Result<(), SourceError> {
+    /// The object's end was reached: nothing may be missing. Gives what was held back.
+    fn end(&mut self) -> Result<Option<Bytes>, SourceError> {
         let ended = match &mut self.inflate {
-            Inflate::Not => Ok(()),
-            Inflate::Gzip(decoder) => decoder.try_finish(),
-            Inflate::Zstd { between_frames: true, .. } => Ok(()),
+            Inflate::Not | Inflate::Zstd { between_frames: true, .. } => Ok(Vec::new()),
+            Inflate::Gzip(decoder) => {
+                decoder.try_finish().map(|()| std::mem::take(decoder.get_mut()))
+            }
             Inflate::Zstd { .. } => Err(std::io::ErrorKind::UnexpectedEof.into()),
         };
-        ended.map_err(|cause| self.object.damaged(&format!("is damaged, or was cut: {cause}")))
+        match ended {
+            Ok(rest) => Ok((!rest.is_empty()).then(|| rest.into())),
+            Err(cause) => Err(self.object.damaged(&format!("is damaged, or was cut: {cause}"))),
+        }
     }
 
     async fn next_read(&mut self) -> Result<Option<Bytes>, SourceError> {
