@@ -125,3 +125,20 @@ fn a_newer_version_is_refused_by_name() {
         "state object objects/x has table format 7, this Weir reads up to 1: use a newer Weir"
     );
 }
+
+/// A file that the first release of format 1 wrote: `table(60, 200)`. It must be readable for ever.
+const TABLE_V1: &[u8] = include_bytes!("../../testdata/table-v1.bin");
+const TABLE_V1_TAIL_BYTES: usize = 282;
+
+#[test]
+fn stored_bytes_of_version_1_are_readable() {
+    let object = Bytes::from_static(TABLE_V1);
+    for number in 0..60 {
+        let found = read(&object, TABLE_V1_TAIL_BYTES, &key(number)).unwrap();
+        assert_eq!(found, Some(entry(number)));
+    }
+    let tail =
+        Tail::decode(&object.slice(object.len() - TABLE_V1_TAIL_BYTES..), object.len() as u64);
+    let (_, entries) = tail.unwrap().size_of(KeyGroupRange { start: 0, end: 6 });
+    assert_eq!(entries, 60);
+}

@@ -7,6 +7,7 @@ mod journal;
 mod journal_sim;
 mod objects;
 mod s3_stub;
+mod store_damage;
 mod store_model;
 mod store_scale;
 mod store_sim;
