@@ -31,3 +31,6 @@ pub(crate) fn set_once(field: &str) -> String {
          oldSelf.{field})"
     )
 }
+
+#[cfg(test)]
+mod tests;
