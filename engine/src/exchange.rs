@@ -41,3 +41,6 @@ pub use output::{BATCH_BYTES, BATCH_ROWS, FLUSH_AFTER, OutputChannels, OutputEdg
 pub use progress::SplitTracker;
 pub use registry::{OPEN_WAIT, Registry};
 pub use watermark::{MinWatermark, SourceWatermark};
+
+#[cfg(test)]
+mod tests;

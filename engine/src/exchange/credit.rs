@@ -111,14 +111,19 @@ impl Receipts {
         Self { window: WINDOW_START, owed: none, measured: none, since: now, idle: true }
     }
 
-    /// A batch of this cost left the queue; `empty`: it was the last one there. True: what is owed
-    /// is worth a message, see [`Receipts::settle`].
-    pub(crate) fn consumed(&mut self, cost: Cost, empty: bool, now: Instant) -> bool {
+    /// A batch of this cost left the queue; `empty`: nothing is behind it.
+    pub(crate) fn consumed(&mut self, cost: Cost, empty: bool, now: Instant) {
         self.owed = self.owed.plus(cost);
         self.measured = self.measured.plus(cost);
         self.idle |= empty;
         self.measure(now);
-        empty || !self.owed.within(part(self.window, OWED_PART))
+    }
+
+    /// Whether what is owed is worth a message now, see [`Receipts::settle`]. `empty`: the queue
+    /// is, so the sender may be waiting for the last bit, and nothing else would send it.
+    pub(crate) fn is_due(&self, empty: bool) -> bool {
+        let owes = self.owed != Cost::default();
+        owes && (empty || !self.owed.within(part(self.window, OWED_PART)))
     }
 
     /// Reading was paused (alignment): the time since then is not the receiver's doing.
@@ -206,13 +211,14 @@ mod tests {
     fn what_is_owed_goes_back_at_a_quarter_or_when_the_queue_is_empty() {
         let start = weir_runtime::clock::now();
         let mut receipts = Receipts::new(start);
-        assert!(!receipts.consumed(cost(100, 0), false, start));
-        assert!(receipts.consumed(cost(WINDOW_START.rows / 4, 0), false, start));
+        receipts.consumed(cost(100, 0), false, start);
+        assert!(!receipts.is_due(false));
+        assert!(receipts.is_due(true), "also when a barrier was the last in the queue");
+        receipts.consumed(cost(WINDOW_START.rows / 4, 0), false, start);
+        assert!(receipts.is_due(false));
         let credit = receipts.settle();
         assert_eq!(credit.rows, 100 + WINDOW_START.rows / 4);
-        assert!(receipts.consumed(cost(1, 1), true, start));
-        assert_eq!(receipts.settle().rows, 1);
-        assert_eq!(receipts.settle().rows, 0);
+        assert!(!receipts.is_due(true), "nothing is owed");
     }
 
     #[test]

@@ -117,6 +117,14 @@ impl InputGate {
     }
 }
 
+#[cfg(test)]
+impl InputGate {
+    /// Rows that wait in a channel.
+    pub(crate) fn inbox_rows(&self, input: usize) -> u64 {
+        self.inbox.rows_waiting(input)
+    }
+}
+
 impl Drop for InputGate {
     fn drop(&mut self) {
         self.inbox.leave();

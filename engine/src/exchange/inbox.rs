@@ -215,6 +215,11 @@ impl Inbox {
         queue.receipts.settle()
     }
 
+    #[cfg(test)]
+    pub(super) fn rows_waiting(&self, input: usize) -> u64 {
+        self.lock().queues[input].items.iter().map(|(_, cost)| cost.rows).sum()
+    }
+
     /// The reader is gone: senders learn it at their next message.
     pub(super) fn leave(&self) {
         let mut state = self.lock();
@@ -266,23 +271,21 @@ impl Queue {
         let (message, cost) = self.items.pop_front()?;
         let mut wakers = [self.writer.take(), None];
         match &message {
-            Message::Rows(_) => {
-                let empty = self.items.is_empty();
-                let worth = self.receipts.consumed(cost, empty, clock::now());
-                match &mut self.credit {
-                    CreditWay::Local(window) => {
-                        let (returned, limit) = super::credit::read(&self.receipts.settle());
-                        window.give_back(returned, limit);
-                    }
-                    CreditWay::Remote { due, waker } if worth => {
-                        *due = true;
-                        wakers[1] = waker.take();
-                    }
-                    CreditWay::Remote { .. } => {}
-                }
-            }
+            Message::Rows(_) => self.receipts.consumed(cost, self.items.is_empty(), clock::now()),
             Message::End => self.ended = true,
             Message::Progress(_) | Message::Watermark(_) | Message::Barrier(_) => {}
+        }
+        match &mut self.credit {
+            CreditWay::Local(window) => {
+                let (returned, limit) = super::credit::read(&self.receipts.settle());
+                window.give_back(returned, limit);
+            }
+            CreditWay::Remote { due, waker } => {
+                if self.receipts.is_due(self.items.is_empty()) {
+                    *due = true;
+                    wakers[1] = waker.take();
+                }
+            }
         }
         Some((message, wakers))
     }
