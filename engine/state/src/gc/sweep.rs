@@ -77,6 +77,9 @@ async fn walk(
         let staging = place.path("_weir");
         sweeper.folder(place, &staging, |name| verdict.staged(uri, name)).await?;
         sweeper.leftovers(place, |name| verdict.leftover_in_sink(name)).await?;
+        sweeper
+            .empty_staging(place, |name| matches!(verdict.staged(uri, name), Fate::Goes(_)))
+            .await;
     }
     let (place, end) = (journal.place(), journal.state().seq);
     let over = journal.state().finished.is_some();
@@ -179,6 +182,29 @@ impl Sweeper {
         Ok(())
     }
 
+    /// Removes empty staging folders of a local sink; `dead` says so of a name in one.
+    async fn empty_staging(&self, place: &Place, dead: impl Fn(&str) -> bool) {
+        let Some(root) = place.local.as_ref().filter(|_| self.delete) else { return };
+        let staging = root.join("_weir");
+        let listed = task::blocking(move || staging_folders(&staging)).await.unwrap_or_default();
+        let mut doomed = Vec::new();
+        for (run, folder) in listed {
+            let generations = folder.iter().filter(|name| dead(&format!("_weir/{run}/{name}/x")));
+            let home = root.join("_weir").join(&run);
+            let all = generations.clone().count() == folder.len();
+            doomed.extend(generations.map(|name| home.join(name)));
+            doomed.extend(all.then_some(home));
+        }
+        doomed.push(root.join("_weir"));
+        let removed = task::blocking(move || {
+            for folder in doomed {
+                // A folder with something in it is not removed.
+                drop(std::fs::remove_dir(folder));
+            }
+        });
+        drop(removed.await);
+    }
+
     /// Reports an object; whether it goes.
     fn note(&mut self, object: String, fate: Fate) -> bool {
         self.report.seen += 1;
@@ -188,6 +214,16 @@ impl Sweeper {
         }
         goes
     }
+}
+
+/// Names of the folders below each run's staging folder.
+fn staging_folders(staging: &FilePath) -> Vec<(String, Vec<String>)> {
+    let names = |folder: &FilePath| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let runs = names(staging).into_iter();
+    runs.map(|run| (run.clone(), names(&staging.join(run)))).collect()
 }
 
 /// Temporary files below `root` (`<name>#<n>`), each with the name of the object that was to be.

@@ -147,7 +147,9 @@ async fn open_local(uri: &str, folder: PathBuf, create: bool) -> Result<Place, S
         }
     };
     let store = LocalFileSystem::new_with_prefix(&folder).map_err(|e| bad(e.to_string()))?;
-    let store = store.with_fsync(true).with_automatic_cleanup(true);
+    // Empty folders stay until a sweep: taking one away while another process is about to write in
+    // it would fail that write.
+    let store = store.with_fsync(true);
     let uri = folder.display().to_string();
     Ok(Place { store: Arc::new(store), prefix: Path::default(), uri, local: Some(folder) })
 }

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, PutMode, PutPayload};
 use weir_state::gc::{self, SinkFolders};
-use weir_state::journal::record::{Authority, Plan};
+use weir_state::ids::Generation;
+use weir_state::journal::record::{Authority, NewGeneration, Plan};
 use weir_state::journal::{Entry, Journal, NewJob, Root};
+use weir_state::names::staging_folder;
 use weir_state::objects::{
     Credentials, Place, StoreError, StoreOptions, open, open_existing, probe_create_if_absent,
 };
@@ -131,6 +133,31 @@ async fn what_a_cut_off_put_left_is_no_object_and_goes_with_the_sweep() {
     assert!(!leftover.exists());
     assert!(!folder.path().join("claims/1#7").exists());
     assert!(folder.path().join("claims/2#1").exists());
+}
+
+#[tokio::test]
+async fn empty_staging_folders_go_with_their_generation() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = local(&folder.path().join("state")).await;
+    let sink = local(&folder.path().join("out")).await;
+    let mut journal = Journal::create(&Root::new(place), &new_job(), None).await.unwrap();
+    journal.claim("me", Authority::Owner).await.unwrap();
+    for number in [1, 2] {
+        let generation = NewGeneration { number, ..NewGeneration::default() };
+        journal.append(Entry::Generation(generation)).await.unwrap();
+    }
+    let home = folder.path().join("out/_weir").join(&journal.incarnation().id);
+    for generation in [1, 2] {
+        let folder = staging_folder(&journal.incarnation().id, Generation(generation));
+        let staged = sink.path(&format!("{folder}/x"));
+        sink.store.put(&staged, PutPayload::from_static(b"x")).await.unwrap();
+    }
+    let sinks: SinkFolders = [("out".to_owned(), sink)].into();
+    gc::sweep(&journal, &sinks).await.unwrap();
+    assert!(!home.join("g1").exists() && home.join("g2/x").exists());
+    journal.append(Entry::Finished(Bytes::new())).await.unwrap();
+    gc::sweep(&journal, &sinks).await.unwrap();
+    assert!(!folder.path().join("out/_weir").exists());
 }
 
 #[tokio::test]

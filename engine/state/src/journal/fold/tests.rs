@@ -1,5 +1,12 @@
 //! Which records may follow which, and what they add up to.
 
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use prost::Message;
+
+use super::super::base::BaseState;
 use super::super::record::{Body, Piece, Plan, StepBytes, SubtaskPlace};
 use super::*;
 use crate::version::record::{VersionRecord, ViewRecord};
@@ -221,4 +228,133 @@ fn a_plan_replaces_the_last_one() {
     };
     let state = running().with(&plan("one")).unwrap().with(&plan("two")).unwrap();
     assert_eq!(state.plan.unwrap().pipeline, "two");
+}
+
+/// One step of a random life.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A checkpoint that keeps those of the last one's tables whose bit is set, adds `new` ones,
+    /// and retires all but `retained`.
+    Complete {
+        keep: u8,
+        new: u8,
+        retained: usize,
+    },
+    /// Names the oldest held checkpoint.
+    Snapshot(u8),
+    DropSnapshot(u8),
+    /// Confirms the oldest unconfirmed one beside a plan.
+    Confirm,
+    Generation,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (any::<u8>(), 0..3u8, 1..4usize)
+            .prop_map(|(keep, new, retained)| Step::Complete { keep, new, retained }),
+        1 => (0..3u8).prop_map(Step::Snapshot),
+        1 => (0..3u8).prop_map(Step::DropSnapshot),
+        1 => Just(Step::Confirm),
+        1 => Just(Step::Generation),
+    ]
+}
+
+/// What a life should add up to, kept as plain sets.
+#[derive(Default)]
+struct Model {
+    tables: BTreeMap<u64, BTreeSet<String>>,
+    retained: BTreeSet<u64>,
+    snapshots: BTreeMap<String, u64>,
+    unconfirmed: BTreeSet<u64>,
+    ever: BTreeSet<String>,
+    last: u64,
+}
+
+impl Model {
+    fn held(&self) -> BTreeSet<u64> {
+        self.retained.iter().chain(self.snapshots.values()).copied().collect()
+    }
+
+    fn named(&self) -> BTreeSet<String> {
+        self.held().iter().flat_map(|id| self.tables[id].clone()).collect()
+    }
+
+    /// The record of a step and its effect on the model; `None` when it makes no sense now.
+    fn take(&mut self, step: &Step, state: &JobState) -> Option<Record> {
+        match step {
+            Step::Complete { keep, new, retained } => {
+                let old = self.tables.get(&self.last).cloned().unwrap_or_default();
+                let kept = old.into_iter().enumerate().filter(|(n, _)| keep >> (n % 8) & 1 == 1);
+                let mut tables: BTreeSet<String> = kept.map(|(_, name)| name).collect();
+                self.last += 1;
+                tables.extend((0..*new).map(|n| format!("t{}-{n}", self.last)));
+                let retired: Vec<u64> =
+                    crate::gc::retire(state, *retained).iter().map(|id| id.0).collect();
+                self.ever.extend(tables.clone());
+                self.tables.insert(self.last, tables.clone());
+                self.retained.insert(self.last);
+                while self.retained.len() > *retained {
+                    self.retained.pop_first();
+                }
+                self.unconfirmed.insert(self.last);
+                let names: Vec<&str> = tables.iter().map(String::as_str).collect();
+                let piece = Piece { folder: "out".into(), ..Piece::default() };
+                let body = Checkpoint {
+                    pieces: vec![piece],
+                    ..checkpoint(state, self.last, &names, &retired)
+                };
+                Some(record(1, Body::Checkpoint(body)))
+            }
+            Step::Snapshot(name) => {
+                let (name, id) = (name.to_string(), *self.held().first()?);
+                if self.snapshots.contains_key(&name) {
+                    return None;
+                }
+                self.snapshots.insert(name.clone(), id);
+                Some(record(1, Body::Snapshot(Snapshot { name, checkpoint: id, deleted: false })))
+            }
+            Step::DropSnapshot(name) => {
+                let name = name.to_string();
+                self.snapshots.remove(&name)?;
+                Some(record(1, Body::Snapshot(Snapshot { name, checkpoint: 0, deleted: true })))
+            }
+            Step::Confirm => {
+                let confirmed = vec![self.unconfirmed.pop_first()?];
+                Some(Record { confirmed, ..record(1, Body::Plan(Plan::default())) })
+            }
+            Step::Generation => Some(generation(1, state.generation_number().next().0, self.last)),
+        }
+    }
+}
+
+proptest! {
+    /// The fold of any life is what the model says, through a base at every step.
+    #[test]
+    fn a_random_life_adds_up_to_its_model(steps in vec(step(), 0..40)) {
+        let (mut state, mut model) = (running(), Model::default());
+        for step in &steps {
+            let Some(record) = model.take(step, &state) else { continue };
+            state = state.with(&record).unwrap();
+            let bytes = BaseState::of(&state).encode_to_vec();
+            let restored = BaseState::decode(&bytes[..]).unwrap().into_state().unwrap();
+            prop_assert_eq!(&restored, &state);
+            state = restored;
+
+            let held: BTreeSet<u64> = state.checkpoints.keys().map(|id| id.0).collect();
+            prop_assert_eq!(held, model.held());
+            prop_assert_eq!(state.last_checkpoint().map_or(0, |last| last.id.0), model.last);
+            let named: BTreeSet<String> = owned(&state.named_objects());
+            prop_assert_eq!(&named, &model.named());
+            let unconfirmed: BTreeSet<u64> = state.unconfirmed.keys().map(|id| id.0).collect();
+            prop_assert_eq!(&unconfirmed, &model.unconfirmed);
+            let condemned = state.condemned.values().flatten();
+            let condemned: BTreeSet<String> = condemned
+                .filter_map(|doomed| match doomed {
+                    Doomed::Object(name) => Some(name.clone()),
+                    Doomed::Staged { .. } => None,
+                })
+                .collect();
+            prop_assert_eq!(condemned, model.ever.difference(&named).cloned().collect());
+        }
+    }
 }
