@@ -28,6 +28,12 @@ impl Entry {
     }
 }
 
+/// A content of its own: one that was cut out of a block would keep the whole block alive, and
+/// callers keep what they read (and write it back).
+pub(crate) fn detached(content: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(content)
+}
+
 /// Folds the entries of one key, newest first, into what it holds.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {

@@ -26,7 +26,7 @@ impl fmt::Display for StoreOp {
 #[non_exhaustive]
 pub enum StateError {
     /// The object store refused, or did not answer in time after all retries.
-    #[error("cannot {op} state object {object} ({attempts} attempts)")]
+    #[error("cannot {op} state object {object} (attempts: {attempts})")]
     Store {
         /// What was tried.
         op: StoreOp,
@@ -41,7 +41,7 @@ pub enum StateError {
 
     /// The object store gave no answer to the last of all retries.
     #[error(
-        "cannot {op} state object {object}: no answer within {limit_ms} ms ({attempts} attempts)"
+        "cannot {op} state object {object}: no answer within {limit_ms} ms (attempts: {attempts})"
     )]
     NoAnswer {
         /// What was tried.

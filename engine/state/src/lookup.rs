@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::entry::Fold;
+use crate::entry::{Entry, Fold, detached};
 use crate::error::StateError;
 use crate::steps::Steps;
 use crate::store::Parts;
@@ -48,7 +48,7 @@ struct OpenKey {
 
 /// What a view says about a key.
 enum Looked {
-    Found(Option<crate::entry::Entry>),
+    Found(Option<Entry>),
     Wanted,
 }
 
@@ -160,7 +160,7 @@ impl Steps for Lookup {
         let mut still_open = Vec::new();
         for mut key in std::mem::take(&mut self.open) {
             if self.advance(&mut key, parts)? {
-                self.values[key.slot] = key.fold.value();
+                self.values[key.slot] = key.fold.value().as_ref().map(detached);
             } else {
                 still_open.push(key);
             }

@@ -74,6 +74,8 @@ pub struct Shard {
     /// For the next memtable that is frozen.
     next_seq: u64,
     compaction: Option<maintain::Running>,
+    /// Whether the version was found to need no compaction.
+    is_compact: bool,
     timers: timers::Timers,
     /// Bytes of installed flushes that no checkpoint counted yet.
     spilled_bytes: u64,
@@ -108,6 +110,7 @@ impl Shard {
             timers: timers::Timers::new(spec.range, version.file_count() > 0),
             version: Arc::new(version),
             compaction: None,
+            is_compact: false,
             spilled_bytes: 0,
         })
     }

@@ -39,9 +39,9 @@ impl Shard {
     pub(super) fn install_flushes(&mut self) -> Result<(), StateError> {
         while let Some(oldest) = self.frozen.front() {
             let Some(result) = oldest.flush.clone().now_or_never() else { return Ok(()) };
-            let views = result?;
-            self.version = Arc::new(self.version.with_flush(&views)?);
-            if !oldest.is_counted {
+            let (views, is_counted) = (result?, oldest.is_counted);
+            self.install(self.version.with_flush(&views)?);
+            if !is_counted {
                 self.spilled_bytes += bytes_of(&views);
             }
             self.frozen.pop_front();

@@ -10,6 +10,7 @@ use super::background::{self, Background};
 use super::{FROZEN_MAX, Shard};
 use crate::compaction::{self, Compaction, RUNS_SLOW, RUNS_STOP};
 use crate::error::StateError;
+use crate::version::Version;
 
 /// A compaction under way in a task.
 #[derive(Debug)]
@@ -56,13 +57,16 @@ impl Shard {
         }
     }
 
-    /// Whether nothing runs in the background and nothing is due: then the shard makes no request
-    /// until it is read or written.
+    /// Whether nothing runs in the background and the last [`Shard::maintain`] found nothing to do:
+    /// then the shard makes no request until it is read or written.
     pub fn is_idle(&self) -> bool {
-        let level_bytes = self.writer.store.settings().level_bytes;
-        self.frozen.is_empty()
-            && self.compaction.is_none()
-            && compaction::choose(&self.version, level_bytes).is_none()
+        self.frozen.is_empty() && self.compaction.is_none() && self.is_compact
+    }
+
+    /// Makes `version` the live one.
+    pub(super) fn install(&mut self, version: Version) {
+        self.version = Arc::new(version);
+        self.is_compact = false;
     }
 
     async fn wait_for_flush(&self) {
@@ -78,28 +82,34 @@ impl Shard {
         let next = self.version.with_replaced(&running.compaction.inputs, &result?)?;
         self.compaction = None;
         if let Some(next) = next {
-            self.version = Arc::new(next);
+            self.install(next);
         }
         Ok(())
     }
 
     fn start_compaction(&mut self) -> Result<(), StateError> {
         let level_bytes = self.writer.store.settings().level_bytes;
-        while self.compaction.is_none()
-            && let Some(compaction) = compaction::choose(&self.version, level_bytes)
-        {
-            if let Some(moved) = compaction.moved() {
-                if let Some(next) = self.version.with_replaced(&compaction.inputs, &moved)? {
-                    self.version = Arc::new(next);
+        while self.compaction.is_none() && !self.is_compact {
+            let Some(compaction) = compaction::choose(&self.version, level_bytes) else {
+                self.is_compact = true;
+                return Ok(());
+            };
+            match compaction.moved() {
+                Some(moved) => {
+                    let next = self.version.with_replaced(&compaction.inputs, &moved)?;
+                    next.into_iter().for_each(|next| self.install(next));
                 }
-                continue;
+                None => self.compaction = Some(self.run(compaction)),
             }
-            let (ordered, version) = (compaction.clone(), Arc::clone(&self.version));
-            let writer = self.writer.clone();
-            let work = async move { compaction::execute(&ordered, &version, writer).await };
-            let work = background::start(&self.writer, "the compaction", work);
-            self.compaction = Some(Running { compaction, work });
         }
         Ok(())
+    }
+
+    fn run(&self, compaction: Compaction) -> Running {
+        let (ordered, version) = (compaction.clone(), Arc::clone(&self.version));
+        let writer = self.writer.clone();
+        let work = async move { compaction::execute(&ordered, &version, writer).await };
+        let work = background::start(&self.writer, "the compaction", work);
+        Running { compaction, work }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use crate::access::{Access, Get};
-use crate::entry::{Entry, Fold};
+use crate::entry::{Entry, Fold, detached};
 use crate::error::StateError;
 use crate::key::{self, StateKey, after_prefix};
 use crate::lookup::Lookup;
@@ -113,7 +113,7 @@ impl Shard {
 /// Entries that are there, with their contents.
 pub(super) fn live(entries: Vec<(Bytes, Entry)>) -> impl Iterator<Item = (Bytes, Bytes)> {
     entries.into_iter().filter_map(|(key, entry)| match entry {
-        Entry::Put(content) | Entry::Append(content) => Some((key, content)),
+        Entry::Put(content) | Entry::Append(content) => Some((key, detached(&content))),
         Entry::Delete => None,
     })
 }

@@ -1,4 +1,4 @@
-//! Requests to the object store: the one place that sends them, limits them and retries.
+//! Requests for state objects: the one place that sends them, limits them and repeats them.
 //!
 //! A write is repeated with the same bytes under the same name, so trying it twice is the same as
 //! once. Errors that repeating cannot cure are final at once.
@@ -13,18 +13,15 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use weir_runtime::{clock, random};
+use weir_runtime::clock;
 
 use super::Settings;
 use crate::error::{StateError, StoreOp};
+use crate::objects::Backoff;
 use crate::version::TableHandle;
 
 /// State objects lie in this folder of the incarnation's.
 const OBJECTS_FOLDER: &str = "objects";
-/// The first pause before a retry; each further one is twice as long.
-const BACKOFF_START_MS: u64 = 20;
-/// No pause before a retry is longer.
-const BACKOFF_MAX_MS: u64 = 5_000;
 /// The semaphore of bytes counts in this unit.
 const PERMIT_BYTES: usize = 1024;
 /// After this many failed attempts to read, the object's size is looked at: a cut one is damage.
@@ -51,7 +48,7 @@ pub(super) struct Requests {
     requests: Semaphore,
     bytes: Semaphore,
     bytes_permits: u32,
-    attempts_max: u32,
+    retry_max: Duration,
     attempt_timeout: Duration,
     reads: AtomicU64,
     writes: AtomicU64,
@@ -77,7 +74,7 @@ impl Requests {
             requests: Semaphore::new(settings.requests_in_flight_max.max(1)),
             bytes: Semaphore::new(permits),
             bytes_permits: u32::try_from(permits).unwrap_or(u32::MAX),
-            attempts_max: settings.attempts_max.max(1),
+            retry_max: Duration::from_millis(settings.retry_max_ms),
             attempt_timeout: Duration::from_millis(settings.attempt_timeout_ms),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
@@ -187,6 +184,7 @@ impl Requests {
     where
         F: Future<Output = Result<T, Failed>>,
     {
+        let mut backoff = Backoff::new(self.retry_max);
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -204,11 +202,10 @@ impl Requests {
                 }
                 Failed::NoAnswer => StateError::NoAnswer { op, object, attempts, limit_ms },
             };
-            if attempts >= self.attempts_max {
+            tracing::debug!(%error, "may be tried again");
+            if !backoff.wait().await {
                 return Err(error);
             }
-            tracing::debug!(%error, "retry");
-            clock::sleep(pause(attempts)).await;
         }
     }
 
@@ -225,12 +222,6 @@ impl Requests {
     fn path(&self, name: &str) -> Path {
         self.folder.clone().join(name)
     }
-}
-
-/// Half of the pause is fixed, half drawn, so that many failed at once do not come back at once.
-fn pause(attempts: u32) -> Duration {
-    let full = BACKOFF_START_MS.saturating_mul(1 << (attempts - 1).min(16)).min(BACKOFF_MAX_MS);
-    Duration::from_millis(full / 2 + random::below(full / 2 + 1))
 }
 
 fn final_or_attempt(error: object_store::Error, path: &Path, op: StoreOp) -> Failed {

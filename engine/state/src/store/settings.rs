@@ -18,8 +18,8 @@ pub struct Settings {
     pub requests_in_flight_max: usize,
     /// Bytes in requests to the object store at the same time.
     pub bytes_in_flight_max: usize,
-    /// How often one request is tried before its error is final.
-    pub attempts_max: u32,
+    /// How long a request is repeated before its error is final.
+    pub retry_max_ms: u64,
     /// How long one attempt may take.
     pub attempt_timeout_ms: u64,
 }
@@ -34,7 +34,7 @@ impl Default for Settings {
             level_bytes: 128 << 20,
             requests_in_flight_max: 1024,
             bytes_in_flight_max: 64 << 20,
-            attempts_max: 10,
+            retry_max_ms: 60_000,
             attempt_timeout_ms: 30_000,
         }
     }

@@ -115,7 +115,8 @@ impl Block {
         }
         let payload = stored.slice(..checked.checked_sub(1).ok_or_else(cut)?);
         let bytes = match stored[checked - 1] {
-            STORED_PLAIN => payload,
+            // Copied: a slice would keep the whole range alive that was read around it.
+            STORED_PLAIN => Bytes::copy_from_slice(&payload),
             STORED_LZ4 => lz4_flex::block::decompress_size_prepended(&payload)
                 .map_err(|error| Damage::at(offset, "an lz4 block", error.to_string()))?
                 .into(),

@@ -124,7 +124,8 @@ impl Tail {
         let index_at = footer.filter_bytes;
         let groups_at = index_at + footer.index_bytes;
         let mut tail = Self {
-            filter: stored.slice(..index_at),
+            // Copied: a slice would keep the index's bytes alive too.
+            filter: Bytes::copy_from_slice(&stored[..index_at]),
             blocks: Vec::with_capacity(footer.blocks),
             keys: Vec::new(),
             key_ends: Vec::with_capacity(footer.blocks),

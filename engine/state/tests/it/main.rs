@@ -9,6 +9,7 @@ mod objects;
 mod s3_stub;
 mod store_damage;
 mod store_model;
+mod store_real;
 mod store_scale;
 mod store_sim;
 mod store_world;

@@ -138,12 +138,12 @@ fn run(seed: u64, lives: u64, planned: Option<Planned>) -> Outcome {
     })
 }
 
-/// Seeds to run: `SEED` alone, or as many as `WEIR_SIM_SEEDS` says.
+/// Seeds to run: `SEED` alone, or as many as `SEEDS` says.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
     match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("WEIR_SIM_SEEDS").unwrap_or(200),
+        None => 0..number("SEEDS").unwrap_or(200),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn tiny(cache_bytes: usize) -> Settings {
         level_bytes: 1_500,
         requests_in_flight_max: 16,
         bytes_in_flight_max: 16 << 10,
-        attempts_max: 12,
+        retry_max_ms: 60_000,
         attempt_timeout_ms: 1_000,
     }
 }
