@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Problems;
 use super::node::{Content, Cut, Node};
-use super::walk::{did_you_mean, field, item, step_names};
+use super::walk::{did_you_mean, field, item, not_a_text, step_names};
 
 const PIPELINE: &str = "spec.pipeline";
 
@@ -67,7 +67,7 @@ fn references(index: usize, step: &Node) -> Vec<(String, String)> {
     let path = field(&item(PIPELINE, index), "from");
     let Some(from) = step.get("from") else { return Vec::new() };
     let one = |path: String, node: &Node| {
-        let id = node.words().filter(|id| !id.is_empty())?;
+        let id = node.words().filter(|_| not_a_text(node).is_none())?;
         Some((path, id.to_owned()))
     };
     match &from.content {

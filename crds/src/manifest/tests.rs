@@ -84,6 +84,7 @@ fn check_aggregate(aggregate: &str, expected: &[&str]) {
     check(&FLIGHTS[old..end], &format!("aggregate: {aggregate}\n"), expected);
 }
 
+mod any_text;
 mod pipeline;
 mod values;
 

@@ -62,7 +62,13 @@ fn syntax_error(error: &ScanError, text: &str) -> Problem {
     let column = if error.marker().line() > lines { end } else { error.marker().col() + 1 };
     let hint = match error.info() {
         info if info.contains("mapping values") => {
-            "; a text with a colon and a blank belongs in quotes"
+            "; put a text that holds a colon and a blank in quotes, and check the indentation"
+        }
+        info if info.contains("trailing content") => {
+            "; a text that begins with a quote belongs in quotes as a whole"
+        }
+        info if info.contains("expected ','") => {
+            "; in a flow list or mapping a text with a comma, a colon or a bracket belongs in quotes"
         }
         info if info.contains("anchor or alias") => "; write \"*\" in quotes",
         info if info.contains("tabs") => "; indent with blanks",
@@ -96,7 +102,7 @@ impl Builder {
         let at = place(line, span.start.col() + 1);
         match event {
             Event::Scalar(words, style, anchor, tag) => {
-                let text_by_tag = tag.is_some_and(|tag| is_string(&tag));
+                let text_by_tag = is_string(tag.as_deref(), &at)?;
                 let words = words.into_owned();
                 let content = if style == ScalarStyle::Plain && !text_by_tag {
                     Content::Plain(words)
@@ -110,10 +116,12 @@ impl Builder {
                 let (node, nodes) = self.anchors.get(&anchor).cloned().ok_or_else(unknown)?;
                 self.add(node, 0, nodes, &at)
             }
-            Event::SequenceStart(anchor, _) => {
+            Event::SequenceStart(anchor, tag) => {
+                is_string(tag.as_deref(), &at)?;
                 self.begin(Open::List { items: Vec::new(), line, anchor }, &at)
             }
-            Event::MappingStart(anchor, _) => {
+            Event::MappingStart(anchor, tag) => {
+                is_string(tag.as_deref(), &at)?;
                 self.begin(Open::Map { entries: Vec::new(), key: None, line, anchor }, &at)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(&at),
@@ -170,10 +178,23 @@ impl Builder {
     }
 }
 
-/// Whether a tag says "this is a text": `!!str` or `!`.
-fn is_string(tag: &Tag) -> bool {
-    (tag.is_yaml_core_schema() && tag.suffix == "str")
-        || (tag.handle.is_empty() && tag.suffix == "!")
+/// Whether a tag says "this is a text", `!!str` or `!`. Those that say what is plain anyway are
+/// let pass; any other one was rather meant as the beginning of a text.
+fn is_string(tag: Option<&Tag>, at: &str) -> Result<bool, Problem> {
+    let Some(tag) = tag else { return Ok(false) };
+    match (tag.is_yaml_core_schema(), tag.suffix.as_str()) {
+        (true, "str") => Ok(true),
+        (true, "int" | "float" | "bool" | "null" | "seq" | "map") => Ok(false),
+        (false, "" | "!") => Ok(true),
+        _ => {
+            let (handle, suffix) = (&tag.handle, &tag.suffix);
+            let message = format!(
+                "the tag `{handle}{suffix}` is not understood; a text that begins with ! belongs in \
+                 quotes"
+            );
+            Err(Problem::new(at, message))
+        }
+    }
 }
 
 fn size(node: &Node) -> usize {
@@ -275,7 +296,11 @@ mod tests {
     fn what_is_not_yaml_is_reported_with_its_place() {
         refused("a: [1\nb: 2", "line 2, column 2", "is not valid YAML");
         refused("a: [1,\n", "line 1, column 7", "is not valid YAML");
-        refused("filter: a = 'x' : b", "line 1, column 17", "belongs in quotes");
+        refused("filter: a = 'x' : b", "line 1, column 17", "in quotes, and check");
+        refused("a: {s: struct<b: int64>}", "line 1, column 16", "in a flow list or mapping");
+        refused("a: \"b\" = c", "line 1, column 8", "in quotes as a whole");
+        refused("filter: !a and b", "line 1, column 9", "the tag `!a` is not understood");
+        refused("a: !!binary [b]", "line 1, column 4", "is not understood");
         refused("- *", "line 1, column 3", "write \"*\" in quotes");
         refused("a:\n\tb: 1", "line 2, column 2", "indent with blanks");
         refused("- @x", "line 1, column 3", "belongs in quotes");

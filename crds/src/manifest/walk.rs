@@ -58,11 +58,10 @@ pub(super) fn step_names(step: &Node) -> BTreeSet<String> {
 /// The path of a field.
 pub(super) fn field(path: &str, name: &str) -> String {
     let simple = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
-    match path {
-        "" => name.to_owned(),
-        _ if !name.is_empty() && name.chars().all(simple) => format!("{path}.{name}"),
-        _ => format!("{path}[\"{}\"]", Cut(name)),
+    if name.is_empty() || !name.chars().all(simple) {
+        return format!("{path}[\"{}\"]", Cut(name));
     }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// The path of an item.
@@ -186,7 +185,7 @@ impl Walk<'_> {
             if node.entries()[..index].iter().any(|(earlier, _)| earlier.text == name) {
                 self.problems.note(&path, "is given twice");
             } else if let Some(schema_of_field) = properties.get(name) {
-                if may_be_absent(schema, schema_of_field, child) {
+                if may_be_absent(&path, child) {
                     absent.insert(name);
                     continue;
                 }
@@ -411,12 +410,10 @@ fn kind(schema: &Value) -> &str {
     schema["x-weir"].as_str().unwrap_or("")
 }
 
-/// Whether a field without a value counts as not there, as it does for an API server. Where one
-/// of several fields makes the choice, and where a word was written, it does not.
-fn may_be_absent(parent: &Value, schema: &Value, node: &Node) -> bool {
-    let chooses = ["step", "source", "sink"].contains(&kind(parent));
-    let word = schema["type"] == "string" && node.words().is_some_and(|words| !words.is_empty());
-    node.is_null() && !chooses && !word
+/// Whether a field without a value counts as not there, as it does for an API server. In a
+/// pipeline it does not: there a lost value would change what is computed.
+fn may_be_absent(path: &str, node: &Node) -> bool {
+    node.is_null() && !path.starts_with("spec.pipeline[")
 }
 
 /// What is wrong with a text of a kind.

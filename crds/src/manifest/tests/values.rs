@@ -124,6 +124,18 @@ fn wrong_types_are_named() {
 }
 
 #[test]
+fn a_field_without_a_value_is_absent_outside_of_the_pipeline() {
+    check_spec("state:\n  checkpoint: {interval: ~}\n  slots: null", &[]);
+    check(
+        "key: [origin]",
+        "key:",
+        &["spec.pipeline[2].aggregate.key: expected a list, found nothing"],
+    );
+    let nothing = FLIGHTS[..FLIGHTS.find("  pipeline:").unwrap()].to_owned() + "  pipeline:\n";
+    assert_eq!(problems(&nothing), ["spec.pipeline: is missing"]);
+}
+
+#[test]
 fn durations_are_checked() {
     let duration = "is not a duration; write a whole number and ms, s, m, h or d, as in 10s";
     for wrong in ["10", "1h30m", "ten", "\"\""] {
@@ -371,6 +383,9 @@ fn uris_are_checked_without_looking() {
         "state: {uri: folder}",
         &["spec.state.uri: is relative; the state of a job lies below s3:// or file://"],
     );
-    check_source("{files: {uri: }}", &["spec.pipeline[0].source.files.uri: is missing"]);
+    check_source(
+        "{files: {uri: }}",
+        &["spec.pipeline[0].source.files.uri: is empty; a text was expected"],
+    );
     check_sink("{files: {}}", &["spec.pipeline[3].sink.files.uri: is missing"]);
 }
