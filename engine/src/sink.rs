@@ -4,7 +4,7 @@
 //! - `encode.rs` — rows as ndjson.
 //! - `upload.rs` — one object of unknown length, in bounded memory.
 //! - `files.rs`, `print.rs`, `blackhole.rs` — the writers.
-//! - `publish.rs` — staged pieces get their final names; staged ones and those of earlier runs go.
+//! - `publish.rs` — staged pieces get their final names.
 //!
 //! What must stay true: a row is visible only under a final name, and a final name is made only
 //! from a piece that a completed checkpoint's record lists; publishing twice is publishing once.
@@ -31,8 +31,8 @@ use print::PrintWriter;
 mod blackhole;
 pub(crate) mod encode;
 mod files;
-pub mod names;
-pub mod print;
+mod names;
+mod print;
 pub mod publish;
 mod upload;
 
@@ -74,23 +74,12 @@ pub enum SinkError {
         #[source]
         cause: object_store::Error,
     },
-    /// A staged piece or a folder can't be read.
+    /// A folder can't be listed.
     #[error("{step}: cannot read {object}")]
     Read {
         /// Step.
         step: String,
-        /// Object or folder.
-        object: String,
-        /// Cause.
-        #[source]
-        cause: object_store::Error,
-    },
-    /// An object can't be deleted.
-    #[error("{step}: cannot delete {object}")]
-    Delete {
-        /// Step.
-        step: String,
-        /// Object.
+        /// Folder.
         object: String,
         /// Cause.
         #[source]

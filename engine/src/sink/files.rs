@@ -12,7 +12,7 @@ use crate::objects::Location;
 use crate::protocol::Piece;
 use crate::rows::Rows;
 use crate::sink::encode::Encoder;
-use crate::sink::names::{StagedName, final_name};
+use crate::sink::names::{final_name, staged_name};
 use crate::sink::upload::Upload;
 use crate::sink::{SinkError, SinkWriter, WriterId, below};
 
@@ -44,7 +44,7 @@ impl FilesWriter {
 
     fn piece(&mut self) -> &mut OpenPiece {
         self.piece.get_or_insert_with(|| {
-            let staged = StagedName::new(&self.writer, &self.attempt, self.begun).to_string();
+            let staged = staged_name(&self.writer, &self.attempt, self.begun);
             self.begun += 1;
             let path = below(&self.folder.path, &staged);
             let upload = Upload::new(Arc::clone(&self.folder.store), path);

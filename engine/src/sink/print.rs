@@ -1,29 +1,28 @@
 //! The `print` sink: rows staged among the job's state objects, printed by the coordinator.
 //!
-//! A piece's `folder` is empty, `staged` is a name below the incarnation's folder, and `final`
-//! sorts pieces as the names of a `files` sink do. Nothing is published: the coordinator reads the
-//! piece once its checkpoint is complete ([`read_lines`]) and then confirms it itself.
+//! A piece's `folder` is empty, `staged` is the bare name of a state object, and `final` sorts pieces
+//! as the names of a `files` sink do. Nothing is published: the coordinator reads the piece once its
+//! checkpoint is complete, prints its lines and then confirms it itself.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use object_store::ObjectStoreExt;
 use weir_state::ids::CheckpointId;
 use weir_state::names::ObjectNamer;
 
-use crate::objects::retry::retry;
 use crate::protocol::Piece;
 use crate::rows::Rows;
 use crate::sink::encode::Encoder;
 use crate::sink::names::final_name;
 use crate::sink::upload::Upload;
-use crate::sink::{SinkError, SinkWriter, StateFolder, WriterId, below};
+use crate::sink::{SinkError, SinkWriter, StateFolder, WriterId};
 
 /// Suffix of staged objects.
 const SUFFIX: &str = "print";
+/// Where state objects lie below the incarnation's folder.
+const OBJECTS_FOLDER: &str = "objects";
 
 /// Stages what one subtask writes.
 pub(crate) struct PrintWriter {
@@ -56,8 +55,8 @@ impl PrintWriter {
 
     fn piece(&mut self) -> &mut OpenPiece {
         self.piece.get_or_insert_with(|| {
-            let staged = format!("objects/{}", self.namer.name(SUFFIX));
-            let path = below(&self.state.path, &staged);
+            let staged = self.namer.name(SUFFIX);
+            let path = self.state.path.clone().join(OBJECTS_FOLDER).join(staged.as_str());
             let upload = Upload::new(Arc::clone(&self.state.store), path);
             OpenPiece { staged, upload, rows: 0 }
         })
@@ -103,15 +102,4 @@ impl SinkWriter for PrintWriter {
         }
         .boxed()
     }
-}
-
-/// The lines of a staged piece, each with its end, as they are to be printed.
-pub async fn read_lines(state: &StateFolder, piece: &Piece) -> Result<Bytes, SinkError> {
-    let path = below(&state.path, &piece.staged);
-    let read = retry(|| async { state.store.get(&path).await?.bytes().await }).await;
-    read.map_err(|cause| SinkError::Read {
-        step: piece.step.clone(),
-        object: piece.staged.clone(),
-        cause,
-    })
 }

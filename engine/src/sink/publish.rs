@@ -1,10 +1,9 @@
-//! Staged pieces get their final names; staged ones, and those of earlier runs, go.
+//! Staged pieces get their final names.
 //!
 //! Publishing copies (a hard link in a local folder), so it can be repeated by anyone until the
 //! staged piece is deleted, which happens only after the commit is confirmed in a record. That is
-//! why a missing staged piece means that it was published before.
+//! why a missing staged piece means that it was published before. Deleting is `weir_state::gc`'s.
 
-use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
 use weir_state::names::SinkFile;
@@ -12,7 +11,6 @@ use weir_state::names::SinkFile;
 use crate::objects::Location;
 use crate::objects::retry::retry;
 use crate::protocol::Piece;
-use crate::sink::names::{STAGED_FOLDER, StagedName};
 use crate::sink::{SinkError, below};
 
 /// How often "exists" without anything being there is taken for a fault.
@@ -60,29 +58,14 @@ async fn copy(folder: &Location, staged: &Path, r#final: &Path) -> Result<(), Er
     }
 }
 
-/// Deletes staged pieces whose commit is confirmed in a record. Missing ones are no error.
-pub async fn delete_staged(folder: &Location, pieces: &[Piece]) -> Result<(), SinkError> {
-    for piece in pieces {
-        delete(folder, &piece.step, &piece.staged).await?;
-    }
-    Ok(())
-}
-
-/// Deletes an object of `step` by its name below the sink's folder. A missing one is no error.
-pub async fn delete(folder: &Location, step: &str, name: &str) -> Result<(), SinkError> {
-    let path = below(&folder.path, name);
-    match retry(|| folder.store.delete(&path)).await {
-        Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-        Err(cause) => {
-            Err(SinkError::Delete { step: step.to_owned(), object: path.to_string(), cause })
-        }
-    }
-}
-
 /// The committed files of `step` that lie in `folder`, of all runs, by name.
 pub async fn committed_files(folder: &Location, step: &str) -> Result<Vec<SinkFile>, SinkError> {
     let listed = retry(|| folder.store.list_with_delimiter(Some(&folder.path))).await;
-    let listed = listed.map_err(|cause| unlisted(folder, step, cause))?;
+    let listed = listed.map_err(|cause| SinkError::Read {
+        step: step.to_owned(),
+        object: folder.path.to_string(),
+        cause,
+    })?;
     let names = listed.objects.iter().filter_map(|object| object.location.filename());
     let mut files: Vec<_> =
         names.filter_map(SinkFile::parse).filter(|file| file.step == step).collect();
@@ -90,26 +73,6 @@ pub async fn committed_files(folder: &Location, step: &str) -> Result<Vec<SinkFi
     Ok(files)
 }
 
-/// The staged objects of `step` in `folder`, of all runs, by name.
-pub async fn staged_objects(folder: &Location, step: &str) -> Result<Vec<StagedName>, SinkError> {
-    let staging = below(&folder.path, STAGED_FOLDER);
-    let listed = retry(|| folder.store.list(Some(&staging)).try_collect::<Vec<_>>()).await;
-    let listed = listed.map_err(|cause| unlisted(folder, step, cause))?;
-    let names = listed.iter().filter_map(|object| {
-        let parts = object.location.prefix_match(&folder.path)?;
-        let name: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
-        StagedName::parse(&name.join("/"))
-    });
-    let mut staged: Vec<_> = names.filter(|name| name.step == step).collect();
-    staged.sort();
-    Ok(staged)
-}
-
 fn in_folder(piece: &Piece, name: &str) -> String {
     format!("{}/{name}", piece.folder.trim_end_matches('/'))
-}
-
-fn unlisted(folder: &Location, step: &str, cause: Error) -> SinkError {
-    let (step, object) = (step.to_owned(), folder.path.to_string());
-    SinkError::Read { step, object, cause }
 }
