@@ -261,6 +261,8 @@ impl Journal {
             self.check_reigning()?;
             return Err(JournalError::Lost { seq });
         }
+        // Another coordinator may have recorded a confirmation meanwhile.
+        self.notes.confirmed.retain(|id| self.read.state.unconfirmed.contains_key(id));
         let record = Record {
             term: term.0,
             confirmed: self.notes.confirmed.iter().map(|id| id.0).collect(),

@@ -140,6 +140,28 @@ fn a_job_has_one_owner_until_it_is_released_or_taken_over() {
 }
 
 #[test]
+fn a_confirmation_that_another_coordinator_recorded_is_not_in_the_way() {
+    on_instant_store(async |store| {
+        let mut first = created(&store).await;
+        first.append(generation(1, 0)).await.unwrap();
+        let piece = Piece { folder: "out".into(), ..Piece::default() };
+        let checkpoint = CompletedCheckpoint { pieces: vec![piece], ..completed(1, &["t1"]) };
+        first.append(Entry::Checkpoint(checkpoint)).await.unwrap();
+        first.note_confirmed(CheckpointId(1));
+        let mut second = opened(&store).await;
+        second.claim("me", Authority::Owner).await.unwrap();
+        second.note_confirmed(CheckpointId(1));
+        assert!(second.has_unrecorded_confirmation());
+        second.append(plan("p")).await.unwrap();
+        assert!(!second.has_unrecorded_confirmation());
+
+        first.claim("me", Authority::Owner).await.unwrap();
+        first.append(plan("q")).await.unwrap();
+        assert!(first.state().unconfirmed.is_empty());
+    });
+}
+
+#[test]
 fn nothing_follows_finished() {
     on_instant_store(async |store| {
         let mut journal = created(&store).await;
