@@ -3,7 +3,8 @@
 //! A call takes a request's travel, then its effect, then the answer's travel. Killing the caller
 //! while a write's request is on its way may or may not keep it from landing, as with a real one.
 //!
-//! - `store.rs` — the [`object_store::ObjectStore`] and the course of a call.
+//! - `store.rs` — the course of a call. `store/interface.rs` — the [`object_store::ObjectStore`].
+//! - `store/settings.rs` — how the store behaves. `store/multipart.rs` — uploads in parts.
 //! - `store/fault.rs` — what can go wrong, by chance or by plan.
 //! - `store/content.rs` — what is stored and what each operation does to it.
 //!
@@ -12,120 +13,26 @@
 
 mod content;
 mod fault;
+mod interface;
 mod multipart;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{
-    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{Error, ObjectMeta, PutMode, PutResult, Result};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use self::content::Content;
 pub use self::fault::{Fault, FaultRates, Planned};
+pub use self::settings::{Operation, SimStoreSettings};
 use super::Process;
 use crate::{clock, task};
-
-/// Deletes of one stream that are in flight at a time.
-const DELETES_AT_ONCE_MAX: usize = 10;
-
-/// The kinds of calls, for latencies, counts and planned faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Operation {
-    /// A write that replaces what is there; also the end of an upload in parts.
-    Put,
-    /// A write only if nothing is there.
-    Create,
-    /// One part of an upload.
-    PutPart,
-    /// A read of an object or of ranges of one.
-    Get,
-    /// A look at an object's size and tag.
-    Head,
-    /// A listing.
-    List,
-    /// A deletion of one object.
-    Delete,
-    /// A copy within the store.
-    Copy,
-}
-
-impl Operation {
-    fn writes(self) -> bool {
-        matches!(self, Self::Put | Self::Create | Self::PutPart | Self::Copy)
-    }
-}
-
-/// How a simulated store behaves.
-#[derive(Clone, Debug)]
-pub struct SimStoreSettings {
-    /// Draws latencies and faults.
-    pub seed: u64,
-    /// Duration of reads and looks.
-    pub read_latency: RangeInclusive<Duration>,
-    /// Duration of writes and copies.
-    pub write_latency: RangeInclusive<Duration>,
-    /// Duration of listings.
-    pub list_latency: RangeInclusive<Duration>,
-    /// Duration of deletions.
-    pub delete_latency: RangeInclusive<Duration>,
-    /// Faults by chance.
-    pub faults: FaultRates,
-    /// Bytes that fit; a write beyond fails as on a full disk.
-    pub capacity_bytes: Option<u64>,
-    /// Creates replace what is there, as in a store that does not know the condition.
-    pub ignores_create_if_absent: bool,
-    /// Keep a line per call for [`SimStore::trace`].
-    pub keep_trace: bool,
-}
-
-impl SimStoreSettings {
-    /// A store that answers at once and never fails.
-    pub fn instant(seed: u64) -> Self {
-        let none = Duration::ZERO..=Duration::ZERO;
-        Self {
-            seed,
-            read_latency: none.clone(),
-            write_latency: none.clone(),
-            list_latency: none.clone(),
-            delete_latency: none,
-            faults: FaultRates::default(),
-            capacity_bytes: None,
-            ignores_create_if_absent: false,
-            keep_trace: false,
-        }
-    }
-
-    /// A store whose calls take between `least` and `most`, all kinds alike.
-    pub fn with_latency(seed: u64, least: Duration, most: Duration) -> Self {
-        let range = least..=most;
-        Self {
-            read_latency: range.clone(),
-            write_latency: range.clone(),
-            list_latency: range.clone(),
-            delete_latency: range,
-            ..Self::instant(seed)
-        }
-    }
-
-    fn latency(&self, operation: Operation) -> &RangeInclusive<Duration> {
-        match operation {
-            Operation::Get | Operation::Head => &self.read_latency,
-            Operation::List => &self.list_latency,
-            Operation::Delete => &self.delete_latency,
-            _ => &self.write_latency,
-        }
-    }
-}
 
 #[derive(Debug)]
 struct State {
@@ -481,88 +388,6 @@ fn failure(what: &'static str) -> Error {
 impl fmt::Display for SimStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(content::STORE)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for SimStore {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        let operation = match options.mode {
-            PutMode::Create => Operation::Create,
-            PutMode::Overwrite | PutMode::Update(_) => Operation::Put,
-        };
-        self.put(operation, path, payload.into(), options.mode).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        _options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        Ok(Box::new(multipart::Upload::new(self.clone(), path.clone())))
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let operation = if options.head { Operation::Head } else { Operation::Get };
-        let from = path.clone();
-        self.call(operation, path, move |content| content.get(&from, &options)).await
-    }
-
-    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let (from, ranges) = (path.clone(), ranges.to_vec());
-        self.call(Operation::Get, path, move |content| content.ranges(&from, &ranges)).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        let store = self.clone();
-        let one = move |path: Result<Path>| {
-            let store = store.clone();
-            async move {
-                let path = path?;
-                let gone = path.clone();
-                let effect = move |content: &mut Content| {
-                    content.delete(&gone);
-                    Ok(())
-                };
-                store.call(Operation::Delete, &path, effect).await?;
-                Ok(path)
-            }
-        };
-        paths.map(one).buffered(DELETES_AT_ONCE_MAX).boxed()
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.list_from(prefix, None)
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.list_from(prefix, Some(offset))
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let prefix = prefix.cloned().unwrap_or_default();
-        let below = prefix.clone();
-        let effect = move |content: &mut Content| Ok(content.list_with_delimiter(&below));
-        self.call(Operation::List, &prefix, effect).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let create = options.mode == CopyMode::Create;
-        let (source, target) = (from.clone(), to.clone());
-        let effect = move |content: &mut Content| content.copy(&source, &target, create, wall_ms());
-        self.call(Operation::Copy, to, effect).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The simulated store behaves as a store, and its faults as their names say.
 
-use object_store::{ObjectStoreExt, UpdateVersion};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, UpdateVersion};
 
 use super::*;
 use crate::{random, sim, task};
