@@ -7,8 +7,9 @@
 //! What must stay true: a key has one entry here, so a flush writes each key once per checkpoint;
 //! no hash order leaves this file (`sorted` sorts).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, btree_map};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::iter::Peekable;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -118,16 +119,10 @@ impl Memtable {
         self.sorted.get(key).is_some_and(|entry| fold.push(entry.clone()))
     }
 
-    /// Entries of sorted states from `start` up to `end`, at most `limit`.
-    pub(crate) fn sorted_run(&self, start: &Bytes, end: &Bytes, limit: usize) -> MemoryRun {
-        if start >= end {
-            return MemoryRun::default();
-        }
-        let range = (Bound::Included(start), Bound::Excluded(end));
-        let mut rest = self.sorted.range::<Bytes, _>(range);
-        let own = |(key, entry): (&Bytes, &Entry)| (key.clone(), entry.clone());
-        let entries = rest.by_ref().take(limit).map(own).collect();
-        MemoryRun { entries, cut: rest.next().map(|(key, _)| key.clone()) }
+    /// Entries of sorted states from `start` up to `end`.
+    fn sorted_range(&self, start: &Bytes, end: &Bytes) -> SortedRange<'_> {
+        let bounds = (Bound::Included(start), Bound::Excluded(end));
+        self.sorted.range::<Bytes, _>(bounds).peekable()
     }
 
     /// All entries in key order. Takes n log n: off the barrier's path.
@@ -148,6 +143,39 @@ impl Memtable {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+type SortedRange<'a> = Peekable<btree_map::Range<'a, Bytes, Entry>>;
+
+/// The entries that memtables (newest first) have of sorted states from `start` up to `end`. Cut
+/// behind `limit` entries that are there, so at least one is there before a cut.
+pub(crate) fn sorted_run<'a>(
+    memtables: impl Iterator<Item = &'a Memtable>,
+    (start, end): (&Bytes, &Bytes),
+    limit: usize,
+) -> MemoryRun {
+    let mut run = MemoryRun::default();
+    if start >= end {
+        return run;
+    }
+    let mut ranges: Vec<_> = memtables.map(|table| table.sorted_range(start, end)).collect();
+    let mut there = 0;
+    while let Some(least) =
+        ranges.iter_mut().filter_map(|range| range.peek().map(|one| one.0)).min()
+    {
+        if there == limit {
+            run.cut = Some(least.clone());
+            return run;
+        }
+        let mut held = ranges.iter_mut().filter_map(|range| range.next_if(|one| one.0 == least));
+        let newest = held.next();
+        held.for_each(drop);
+        if let Some((key, entry)) = newest {
+            there += usize::from(*entry != Entry::Delete);
+            run.entries.push((key.clone(), entry.clone()));
+        }
+    }
+    run
 }
 
 /// XXH3-64 of the key's bytes, without a seed of the process: the same in every run.
@@ -225,7 +253,28 @@ mod tests {
         memtable.set_sorted(key("e"), Some(Bytes::new()));
         let keys: Vec<Bytes> = memtable.all_sorted().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["a", "b", "c", "d", "e"]);
-        assert_eq!(memtable.sorted_run(&key("a"), &key("e"), 9).entries.len(), 1);
-        assert_eq!(memtable.sorted_run(&key("a"), &key("f"), 1).cut, Some(key("e")));
+    }
+
+    #[test]
+    fn runs_of_several_memtables_are_cut_behind_what_is_there() {
+        let mut newer = Memtable::default();
+        let mut older = Memtable::default();
+        newer.set_sorted(key("a"), None);
+        newer.set_sorted(key("c"), Some(key("new")));
+        for text in ["a", "b", "c", "d"] {
+            older.set_sorted(key(text), Some(key("old")));
+        }
+        let run =
+            |start, limit| sorted_run([&newer, &older].into_iter(), (&start, &key("z")), limit);
+        let all = [
+            (key("a"), Entry::Delete),
+            (key("b"), Entry::Put(key("old"))),
+            (key("c"), Entry::Put(key("new"))),
+            (key("d"), Entry::Put(key("old"))),
+        ];
+        assert_eq!((run(key("a"), 3).entries, run(key("a"), 3).cut), (all.to_vec(), None));
+        assert_eq!(run(key("a"), 2).entries, all[..3]);
+        assert_eq!(run(key("a"), 2).cut, Some(key("d")));
+        assert!(run(key("z"), 1).entries.is_empty());
     }
 }

@@ -1,8 +1,8 @@
 //! Ordered reads of a stretch of keys: memtables and table files merged, entries of a key folded.
 //!
-//! A scan yields at most a number of entries at a time, tombstones included, so its work is
-//! bounded; map iteration and timers ask for the next chunk from where the last one ended. A
-//! compaction walks one scan to its end.
+//! A scan gives its entries in chunks. Map iteration and timers want entries that are there, and
+//! ask for the next chunk from where the last one ended; a compaction wants tombstones too, and
+//! walks one scan to its end.
 
 mod run;
 
@@ -15,12 +15,21 @@ use crate::steps::Steps;
 use crate::store::Parts;
 use crate::version::Version;
 
-/// A part of a memtable: its entries of the stretch, in order.
+/// Entries that memtables have of a stretch, in order.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryRun {
     pub(crate) entries: Vec<(Bytes, Entry)>,
     /// There may be more entries from this key on.
     pub(crate) cut: Option<Bytes>,
+}
+
+/// How many entries a chunk has at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// Of those that are there; others are left out.
+    There(usize),
+    /// Of all, tombstones included.
+    All(usize),
 }
 
 /// What a scan has found.
@@ -39,7 +48,7 @@ pub(crate) struct Scan {
     sources: Vec<Source>,
     /// Memtables are known up to this key only, which is the end of the scan.
     cut: Option<Bytes>,
-    limit: usize,
+    limit: Limit,
     entries: Vec<(Bytes, Entry)>,
 }
 
@@ -62,7 +71,7 @@ impl Scan {
         version: &Version,
         memory: Vec<MemoryRun>,
         (start, end): (&Bytes, &Bytes),
-        limit: usize,
+        limit: Limit,
     ) -> Self {
         let cut = memory.iter().filter_map(|run| run.cut.clone()).min();
         let known_end = cut.as_ref().map_or(end, |cut| cut.min(end));
@@ -74,13 +83,13 @@ impl Scan {
         let tables = |run| Source::Tables(Box::new(run));
         let runs = Run::all(version, start, known_end);
         let sources = memory.into_iter().map(known).chain(runs.into_iter().map(tables));
-        Self { sources: sources.collect(), cut, limit: limit.max(1), entries: Vec::new() }
+        Self { sources: sources.collect(), cut, limit, entries: Vec::new() }
     }
 
     /// Goes on until the chunk is full, parts are wanted (then it gives `None`), or the end. May
     /// be called again for the chunk after.
     pub(crate) fn next_chunk(&mut self, parts: &mut Parts) -> Result<Option<Chunk>, StateError> {
-        while self.entries.len() < self.limit {
+        while self.entries.len() < self.limit.entries() {
             match self.next_entry(parts)? {
                 Came::Entry => {}
                 Came::Wanted => return Ok(None),
@@ -119,8 +128,20 @@ impl Scan {
                 settled = fold.push(entry);
             }
         }
-        self.entries.extend(fold.entry().map(|entry| (least, entry)));
+        let entry = fold.entry().filter(|entry| self.limit.wants(entry));
+        self.entries.extend(entry.map(|entry| (least, entry)));
         Ok(Came::Entry)
+    }
+}
+
+impl Limit {
+    fn entries(self) -> usize {
+        let (Self::There(entries) | Self::All(entries)) = self;
+        entries.max(1)
+    }
+
+    fn wants(self, entry: &Entry) -> bool {
+        matches!(self, Self::All(_)) || *entry != Entry::Delete
     }
 }
 

@@ -7,7 +7,7 @@ use crate::entry::Entry;
 use crate::error::StateError;
 use crate::key;
 use crate::output::{BATCH_ENTRIES, Output, Writer};
-use crate::scan::Scan;
+use crate::scan::{Limit, Scan};
 use crate::store::{Keep, Parts};
 use crate::version::{Version, View};
 
@@ -22,7 +22,7 @@ pub(crate) async fn execute(
 ) -> Result<Vec<View>, StateError> {
     let inputs = version.of_views(compaction.inputs.clone());
     let (start, end) = key::range_keys(version.range());
-    let mut scan = Scan::new(&inputs, Vec::new(), (&start, &end), BATCH_ENTRIES);
+    let mut scan = Scan::new(&inputs, Vec::new(), (&start, &end), Limit::All(BATCH_ENTRIES));
     let mut parts = Parts::new(&writer.store, Keep::No);
     let mut output = Output::new(writer);
     loop {

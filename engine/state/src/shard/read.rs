@@ -10,16 +10,16 @@ use crate::entry::{Entry, Fold, detached};
 use crate::error::StateError;
 use crate::key::{self, StateKey, after_prefix};
 use crate::lookup::Lookup;
-use crate::memtable::Memtable;
+use crate::memtable::{self, Memtable};
 use crate::output::BATCH_ENTRIES;
-use crate::scan::{MemoryRun, Scan};
+use crate::scan::{Limit, MemoryRun, Scan};
 use crate::steps;
 use crate::store::{Keep, Parts, StateStore};
 
 /// Some entries of a map, in the order of their map keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapChunk {
-    /// Map keys and values. May be empty before the end, where many entries were deleted.
+    /// Map keys and values; empty only at the end.
     pub entries: Vec<(Bytes, Bytes)>,
     /// Where the next chunk begins (give it to [`Shard::map_chunk`]); `None` at the map's end.
     pub resume: Option<Bytes>,
@@ -40,7 +40,7 @@ impl Shard {
         self.get_all(keys, Memtable::fold_sorted)
     }
 
-    /// The next entries of a map, at most `limit`, from `resume` on (`None`: from the first).
+    /// The next entries of a map, at most `limit` (at least one), from `resume` on (`None`: from the first).
     ///
     /// Each chunk sees the map as it is when the chunk is asked for.
     pub fn map_chunk(
@@ -65,14 +65,14 @@ impl Shard {
         let (start, end) = key::range_keys(self.range);
         let sorted = |memtable: &Memtable| MemoryRun { entries: memtable.all_sorted(), cut: None };
         let memory = self.memtables().map(sorted).collect();
-        let scan = Scan::new(&self.version, memory, (&start, &end), BATCH_ENTRIES);
+        let scan = Scan::new(&self.version, memory, (&start, &end), Limit::There(BATCH_ENTRIES));
         ShardScan { scan, parts: self.parts(), is_done: false }
     }
 
-    /// A scan of sorted states only.
+    /// A scan of sorted states only: at most `limit` entries that are there.
     pub(super) fn scan_sorted(&self, start: &Bytes, end: &Bytes, limit: usize) -> Scan {
-        let memory = self.memtables().map(|memtable| memtable.sorted_run(start, end, limit));
-        Scan::new(&self.version, memory.collect(), (start, end), limit)
+        let memory = memtable::sorted_run(self.memtables(), (start, end), limit.max(1));
+        Scan::new(&self.version, vec![memory], (start, end), Limit::There(limit))
     }
 
     pub(super) fn store(&self) -> &Arc<StateStore> {

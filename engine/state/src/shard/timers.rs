@@ -11,14 +11,13 @@ use bytes::Bytes;
 use super::Shard;
 use super::read::live;
 use crate::access::Access;
-use crate::entry::Entry;
 use crate::ids::{KeyGroup, KeyGroupRange};
 use crate::key::{self, Timer};
 use crate::scan::{Chunk, Scans};
 use crate::steps;
 
-/// Entries that one scan of a key group looks at, at least.
-const GROUP_ENTRIES_MIN: usize = 64;
+/// Timers of one key group that are looked for, at least.
+const GROUP_TIMERS_MIN: usize = 64;
 
 /// Timers that are due, in time order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub struct DueTimers {
     /// In time order; of one time, by key group, key and namespace.
     pub timers: Vec<Timer>,
     /// Whether more may be due, none of them earlier than these. Ask again once these are removed
-    /// from the state; at once if there are none, which happens where many have fired.
+    /// from the state. Where there is no timer, there is no more.
     pub more: bool,
 }
 
@@ -122,17 +121,17 @@ impl Shard {
         self.timers.lock().earliest.iter().flatten().map(key::time_of).min().unwrap_or(i64::MAX)
     }
 
-    /// The earliest timers with a time up to and with `up_to_ms`, at most `limit`. Sees the timers
-    /// as they are when it is called.
+    /// The earliest timers with a time up to and with `up_to_ms`, at most `limit` (at least
+    /// one, if one is due). Sees the timers as they are when it is called.
     pub fn due_timers(&self, up_to_ms: i64, limit: usize) -> Access<DueTimers> {
         let (scan, due) = self.timers.begin(up_to_ms);
         if due.is_empty() {
             return Access::Ready(DueTimers::default());
         }
-        let entries = (limit / due.len() + 1).max(GROUP_ENTRIES_MIN);
+        let per_group = (limit / due.len() + 1).max(GROUP_TIMERS_MIN);
         let scans = due.iter().map(|(_, start)| {
             let end = key::group_start(u32::from(key::group_of(start).0) + 1);
-            self.scan_sorted(start, &end, entries)
+            self.scan_sorted(start, &end, per_group)
         });
         let scans = Scans::new(scans.collect());
         let timers = self.timers.clone();
@@ -147,8 +146,7 @@ impl Shard {
 
 /// The key before which a group has no timer, as its scan saw it.
 fn earliest_of(chunk: &Chunk) -> Option<Bytes> {
-    let first = chunk.entries.iter().find(|(_, entry)| *entry != Entry::Delete);
-    first.map(|(key, _)| key.clone()).or_else(|| chunk.resume.clone())
+    chunk.entries.first().map(|(key, _)| key.clone()).or_else(|| chunk.resume.clone())
 }
 
 /// The due timers of all groups, as far as all are known.

@@ -222,3 +222,38 @@ fn a_slow_store_holds_writers_back() {
         assert!(shard.file_count() > 0);
     });
 }
+
+/// Windows of a whole hour close at once, and thousands have fired before: none is passed over.
+#[test]
+fn timers_behind_many_fired_ones_are_found() {
+    sim::run(1, async {
+        let sim = sim_store(1);
+        let settings =
+            Settings { memtable_bytes: 100_000, block_bytes: 500, ..Settings::default() };
+        let (_, mut shard) = open(&sim, settings, None);
+        for number in 0..6000u64 {
+            let user = number.to_be_bytes();
+            let time = if number < 5000 { 1000 } else { 2000 };
+            shard.set_timer(KeyGroup::of_key(&user, 4), time, &user, b"");
+            shard.make_room().await.unwrap();
+        }
+        for (up_to, expected) in [(999, 0), (1999, 5000), (1999, 0), (2000, 1000)] {
+            let mut fired = 0;
+            loop {
+                let due = shard.due_timers(up_to, 100).wait().await.unwrap();
+                assert!(!due.timers.is_empty() || !due.more);
+                assert!(due.timers.len() <= 100);
+                if due.timers.is_empty() {
+                    break;
+                }
+                for timer in &due.timers {
+                    shard.clear_timer(timer.group, timer.time_ms, &timer.key, &timer.namespace);
+                }
+                fired += due.timers.len();
+                shard.make_room().await.unwrap();
+            }
+            assert_eq!(fired, expected, "up to {up_to}");
+        }
+        assert_eq!(shard.next_timer_ms(), i64::MAX);
+    });
+}
