@@ -38,7 +38,6 @@ pub use credit::{Cost, WINDOW_MAX, WINDOW_MIN, WINDOW_START};
 pub use error::{ChannelId, ExchangeError, Remedy};
 pub use gate::{Input, InputGate};
 pub use output::{BATCH_BYTES, BATCH_ROWS, FLUSH_AFTER, OutputChannels, OutputEdge};
-pub use progress::SplitTracker;
 pub use registry::{OPEN_WAIT, Registry};
 pub use watermark::{MinWatermark, SourceWatermark};
 

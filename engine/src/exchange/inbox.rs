@@ -318,3 +318,27 @@ fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_state::ids::{CheckpointId, Generation};
+
+    use super::*;
+
+    #[test]
+    fn a_queue_takes_no_more_messages_than_its_limit() {
+        let channel = ChannelId { generation: Generation(1), edge: 0, from: 0, to: 0 };
+        let inbox = Inbox::new([(channel, false)]);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut push = || {
+            let mut item = Some((Message::Barrier(CheckpointId(1)), Cost::default()));
+            let pushed = inbox.poll_push(0, &mut item, &mut cx);
+            assert_eq!(pushed.is_pending(), item.is_some(), "what is not taken stays");
+            pushed.is_ready()
+        };
+        assert_eq!((0..QUEUE_ITEMS_MAX + 10).filter(|_| push()).count(), QUEUE_ITEMS_MAX);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(inbox.poll_next(&mut cx).is_ready());
+        assert!(push() && !push());
+    }
+}

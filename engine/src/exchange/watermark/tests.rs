@@ -1,17 +1,16 @@
 //! The watermark against a single reader that reads all splits in order.
 //!
 //! Method: random splits with random times are read by several subtasks in a random interleaving,
-//! from random restored positions. After each message the watermark must be at most what the
+//! from random restored positions, each with the source's own `SourceTaskState`. After each message the watermark must be at most what the
 //! single reader has before every row not yet read, never go back, and be MAX at the end.
-
-use std::cmp::Reverse;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::exchange::progress::{SplitTracker, merge};
+use crate::exchange::progress::merge;
 use crate::protocol::SourcePositions;
+use crate::source::dealing::{SourceTaskState, Splits};
 
 const DELAY_MS: i64 = 10;
 
@@ -74,29 +73,36 @@ fn restored(splits: &[Vec<i64>], read: &Read) -> SourcePositions {
 
 /// One source subtask: reads its splits in order, a batch at a time, and says so.
 struct Reader {
-    tracker: SplitTracker,
-    todo: Vec<usize>,
+    state: SourceTaskState,
     waiting: Option<SplitProgress>,
 }
 
 impl Reader {
+    fn new(splits: usize, subtask: u32, width: u32, start: &SourcePositions) -> Self {
+        let splits = Splits::listed(splits as u64);
+        let mut reader =
+            Self { state: SourceTaskState::new("s", splits, subtask, width, start), waiting: None };
+        reader.speak();
+        reader
+    }
+
     /// Reads up to `rows` rows; the message may wait and merge with the next one.
     fn step(&mut self, splits: &[Vec<i64>], read: &mut Read, rows: usize) {
-        let Some(&split) = self.todo.last() else { return };
+        let Some(current) = self.state.current() else { return };
+        let split = current.split as usize;
         let from = read[split];
         let to = splits[split].len().min(from + rows);
         read[split] = to;
         let time = splits[split][from..to].iter().copied().max();
-        self.tracker.read(split as u64, to as u64, time);
+        self.state.advance(to as u64, time);
         if to == splits[split].len() {
-            self.tracker.done(split as u64);
-            self.todo.pop();
+            self.state.finish();
         }
         self.speak();
     }
 
     fn speak(&mut self) {
-        if let Some(later) = self.tracker.message() {
+        if let Some(later) = self.state.progress() {
             match &mut self.waiting {
                 Some(waiting) => merge(waiting, later),
                 none => *none = Some(later),
@@ -116,17 +122,8 @@ proptest! {
         let mut read: Read = splits.iter().zip(&old).map(|(s, n)| (*n).min(s.len())).collect();
         let start = restored(&splits, &read);
         let before = single_reader(&splits);
-        let mut readers: Vec<Reader> = (0..width).map(|subtask| {
-            let tracker = SplitTracker::new(&start, subtask, width, Some(splits.len() as u64));
-            let mut todo: Vec<usize> = (0..splits.len())
-                .filter(|split| *split as u32 % width == subtask)
-                .filter(|split| !tracker.position(*split as u64).1)
-                .collect();
-            todo.sort_by_key(|split| Reverse(*split));
-            let mut reader = Reader { tracker, todo, waiting: None };
-            reader.speak();
-            reader
-        }).collect();
+        let mut readers: Vec<Reader> =
+            (0..width).map(|subtask| Reader::new(splits.len(), subtask, width, &start)).collect();
         // What the receiver has got: the rows read when the last message was sent.
         let mut got = vec![read.clone(); width as usize];
         let mut watermark = SourceWatermark::new(width, DELAY_MS);
