@@ -74,8 +74,11 @@ impl Objects for RealObjects {
             return local::open(&self.base_folder.join(uri)).map_err(bad);
         };
         match scheme {
-            "file" if rest.starts_with('/') => local::open(rest.as_ref()).map_err(bad),
-            "file" => Err(bad("a file URI names no host: file:///folder".to_owned())),
+            "file" => {
+                let path = local::path_of_uri(rest)
+                    .ok_or_else(|| bad("a file URI names no host: file:///folder".to_owned()))?;
+                local::open(&path).map_err(bad)
+            }
             "s3" => open_s3(rest, store).map_err(bad),
             "gs" | "az" => Err(bad("this kind of store is not built yet".to_owned())),
             _ => Err(bad("known are plain paths, file:// and s3://".to_owned())),
@@ -85,7 +88,7 @@ impl Objects for RealObjects {
     fn local_folder(&self, uri: &str) -> Option<PathBuf> {
         match uri.split_once("://") {
             None => Some(self.base_folder.join(uri)),
-            Some(("file", path)) => Some(PathBuf::from(path)),
+            Some(("file", rest)) => local::path_of_uri(rest),
             Some(_) => None,
         }
     }

@@ -26,7 +26,7 @@ use crate::objects::{Location, Objects};
 use crate::pipeline::spec::{FileFormat, SourceKind, SourceSpec};
 use crate::protocol::{SourcePlan, Split};
 use crate::rows::{Origin, Rows};
-use columns::Columns;
+use columns::{Columns, Reading};
 use dealing::Splits;
 use keys::{Keys, KeysReader};
 use ndjson::stream::Compression;
@@ -152,7 +152,7 @@ impl Source {
         let (step, name) = (plan.step.clone(), plan::spec_name(spec).to_owned());
         let all = plan::schema(plan)?;
         let event_time = plan::event_time_column(spec).map(str::to_owned);
-        let columns = Columns::new(&all, None, event_time.as_deref())
+        let columns = Columns::new(&all, None, event_time.as_deref(), Reading::Whole)
             .map_err(|what| plan::object_error(&step, &name, &what))?;
         let kind = match &spec.kind {
             SourceKind::Files { uri, format, store, .. } => Kind::Files(Arc::new(Files {
@@ -168,11 +168,16 @@ impl Source {
         Ok(Self { step, name, number, event_time, all, columns, kind })
     }
 
-    /// Reads only `columns` (in the source's order, whatever theirs is). The event time is read
-    /// anyhow.
+    /// Gives only `columns` (in the source's order, whatever theirs is) and reads no others, but for
+    /// the event time, and in ndjson, where a row is bad whatever is used of it.
     #[must_use]
     pub fn with_columns(mut self, columns: &[String]) -> Self {
-        self.columns = Columns::new(&self.all, Some(columns), self.event_time.as_deref())
+        let reading = match &self.kind {
+            Kind::Files(files) if files.format == FileFormat::Ndjson => Reading::Whole,
+            Kind::Files(_) | Kind::Keys(_) => Reading::Needed,
+        };
+        let event_time = self.event_time.as_deref();
+        self.columns = Columns::new(&self.all, Some(columns), event_time, reading)
             .expect("the event time's column was found by `new`");
         self
     }

@@ -27,6 +27,22 @@ pub(crate) fn open(path: &std::path::Path) -> Result<Location, String> {
     Ok(Location { store: Arc::new(store), path: Path::from_iter(parts) })
 }
 
+/// The path that `file://` and this mean, with its `%xx` read; `None` when a host is named.
+pub(crate) fn path_of_uri(rest: &str) -> Option<PathBuf> {
+    let path = rest.strip_prefix("localhost").unwrap_or(rest);
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut at = path.as_bytes();
+    while let [first, after @ ..] = at {
+        let digits = after.get(..2).filter(|_| *first == b'%');
+        let escaped = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        at = if escaped.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(bytes).ok().filter(|path| path.starts_with('/')).map(PathBuf::from)
+}
+
 /// The path without `.` and `..`.
 fn without_dots(path: &std::path::Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut path, part| {
@@ -51,6 +67,13 @@ mod tests {
     fn dots_are_taken_out() {
         let path = without_dots(std::path::Path::new("/a/./b/../c/x.parquet"));
         assert_eq!(path, std::path::Path::new("/a/c/x.parquet"));
+    }
+
+    #[test]
+    fn file_uris_are_read() {
+        assert_eq!(path_of_uri("/a%20b/100%"), Some("/a b/100%".into()));
+        assert_eq!(path_of_uri("localhost/a"), Some("/a".into()));
+        assert_eq!(path_of_uri("host/a"), None);
     }
 
     #[tokio::test]

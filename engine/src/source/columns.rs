@@ -22,6 +22,15 @@ pub(crate) struct Columns {
     pub(crate) schema: SchemaRef,
 }
 
+/// What of a row is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// What is needed.
+    Needed,
+    /// All: whether a row is bad must not depend on what the pipeline uses of it.
+    Whole,
+}
+
 /// A row without event time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NullTime {
@@ -30,13 +39,15 @@ pub(crate) struct NullTime {
 }
 
 impl Columns {
-    /// Reads those of `all` that are `wanted` (none: every one) and the event time's.
+    /// Passes on those of `all` that are `wanted` (none: every one), and reads them and the event
+    /// time's; the others too when rows must be checked whole.
     ///
     /// Errors: what is wrong with the event time's column, as a sentence about the object.
     pub(crate) fn new(
         all: &Schema,
         wanted: Option<&[String]>,
         event_time: Option<&str>,
+        reading: Reading,
     ) -> Result<Self, String> {
         if let Some(name) = event_time {
             check_event_time(all, name)?;
@@ -47,7 +58,9 @@ impl Columns {
         let read: Vec<_> = all
             .fields()
             .iter()
-            .filter(|field| is_wanted(field.name()) || is_time(field.name()))
+            .filter(|field| {
+                reading == Reading::Whole || is_wanted(field.name()) || is_time(field.name())
+            })
             .cloned()
             .collect();
         let output: Vec<_> = (0..read.len()).filter(|&i| is_wanted(read[i].name())).collect();

@@ -25,6 +25,8 @@ pub(crate) mod stream;
 pub(crate) use build::RowBuilder;
 pub(crate) use lines::{Lines, Range};
 
+/// Bytes of lines after which a batch ends, however few rows it has.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// Characters of a bad row's text that an error shows.
 const TEXT_CHARS_MAX: usize = 200;
 
@@ -84,7 +86,7 @@ impl NdjsonReader {
 #[async_trait]
 impl SplitReader for NdjsonReader {
     async fn next(&mut self, rows_max: usize) -> Result<Option<Rows>, SourceError> {
-        let mut origins = Vec::new();
+        let (mut origins, begun) = (Vec::new(), self.lines.position());
         while origins.len() < rows_max.max(1) {
             let line = match self.lines.next().await {
                 Ok(line) => line,
@@ -99,6 +101,9 @@ impl SplitReader for NdjsonReader {
                 return Err(self.bad_line(offset, &text, bad).await);
             }
             origins.push(self.origin_base + offset);
+            if self.lines.position() - begun >= BATCH_BYTES {
+                break;
+            }
         }
         Ok(if origins.is_empty() { None } else { Some(self.finish(origins)) })
     }

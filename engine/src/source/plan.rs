@@ -6,7 +6,7 @@ use crate::objects::{Location, Objects};
 use crate::pipeline::spec::{FileFormat, SourceKind, SourceSpec, StoreSpec};
 use crate::protocol::{SourcePlan, Split};
 use crate::source::SourceError;
-use crate::source::columns::Columns;
+use crate::source::columns::{Columns, Reading};
 use crate::source::keys::{Keys, TIME_COLUMN};
 use crate::source::ndjson::stream::Compression;
 use crate::source::object::PinnedObject;
@@ -47,7 +47,7 @@ pub(crate) async fn plan(
         }
     };
     let event_time = event_time_column(spec);
-    Columns::new(&schema, None, event_time)
+    Columns::new(&schema, None, event_time, Reading::Needed)
         .map_err(|what| object_error(step, spec_name(spec), &what))?;
     let columns = weir_expr::types::write_schema(&schema);
     let schema_json = serde_json::to_string(&columns).expect("pairs of strings are JSON");

@@ -280,6 +280,28 @@ fn the_text_of_a_bad_row_is_cut_at_200_characters() {
 }
 
 #[test]
+fn a_row_is_bad_whatever_is_used_of_it() {
+    block_on(async {
+        let columns = [("a", "int64"), ("b", "int64")];
+        let file = File::new("x.ndjson", "{\"a\":1,\"b\":\"x\"}", &columns).await;
+        let source = file.source(u64::MAX).await.with_columns(&["a".to_owned()]);
+        let error = source.open_split(0, 0).await.unwrap().next(10).await.unwrap_err();
+        assert!(error.to_string().contains("column b: a string where int64"), "{error}");
+    });
+}
+
+#[test]
+fn long_lines_make_short_batches() {
+    block_on(async {
+        let line = format!("{{\"a\":1,\"b\":\"{}\"}}\n", "x".repeat(1_000_000));
+        let file = File::new("x.ndjson", line.repeat(12), &[("a", "int64")]).await;
+        let mut reader = file.source(u64::MAX).await.open_split(0, 0).await.unwrap();
+        let rows = reader.next(1000).await.unwrap().unwrap();
+        assert_eq!(rows.batch.num_rows(), 5);
+    });
+}
+
+#[test]
 fn a_line_without_end_is_refused_with_the_limit() {
     block_on(async {
         let text = format!("{{\"b\":1}}\n{{\"a\":\"{}\"}}", "x".repeat(lines::LINE_BYTES_MAX + 10));
