@@ -117,9 +117,7 @@ impl Block {
         let bytes = match stored[checked - 1] {
             // Copied: a slice would keep the whole range alive that was read around it.
             STORED_PLAIN => Bytes::copy_from_slice(&payload),
-            STORED_LZ4 => lz4_flex::block::decompress_size_prepended(&payload)
-                .map_err(|error| Damage::at(offset, "an lz4 block", error.to_string()))?
-                .into(),
+            STORED_LZ4 => unpack(&payload, offset)?.into(),
             other => return Err(Damage::at(offset, "a known compression", other.to_string())),
         };
         Self::parse(bytes, offset)
@@ -257,6 +255,17 @@ impl BlockCursor {
     }
 }
 
+fn unpack(payload: &[u8], offset: u64) -> Result<Vec<u8>, Damage> {
+    let bad = |found: String| Damage::at(offset, "an lz4 block", found);
+    // lz4 never shrinks further than this: a larger size would only take memory.
+    let most = payload.len().saturating_mul(256);
+    match read_u32(payload, 0) {
+        Some(bytes) if bytes <= most => lz4_flex::block::decompress_size_prepended(payload)
+            .map_err(|error| bad(error.to_string())),
+        bytes => Err(bad(format!("one of {bytes:?} bytes"))),
+    }
+}
+
 fn shared_prefix(one: &[u8], two: &[u8]) -> usize {
     one.iter().zip(two).take_while(|(one, two)| one == two).count()
 }
@@ -273,6 +282,8 @@ fn length(value: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn entries(count: u32) -> Vec<(Vec<u8>, Entry)> {
@@ -352,6 +363,28 @@ mod tests {
             stored.extend_from_slice(&checksum.to_le_bytes());
             let block = Block::decode(&stored.into(), 0).map(Arc::new);
             assert!(block.and_then(|block| block.get(b"k")).is_err(), "{payload:?}");
+        }
+    }
+
+    proptest! {
+        /// Behind a right checksum any bytes may stand: they are refused or walked, no panic.
+        #[test]
+        fn any_bytes_are_refused_or_walked(
+            payload in proptest::collection::vec(prop_oneof![Just(0u8), 0..20u8, any::<u8>()], 0..80),
+            restarts in 0..4u8,
+            compression in 0..3u8,
+        ) {
+            let mut stored = payload;
+            stored.extend([restarts, 0, 0, 0, compression]);
+            let checksum = xxh3_64_with_seed(&stored, 0);
+            stored.extend_from_slice(&checksum.to_le_bytes());
+            if let Ok(block) = Block::decode(&stored.into(), 0).map(Arc::new) {
+                let mut cursor = BlockCursor::new(Arc::clone(&block));
+                while let Ok(true) = cursor.advance() {
+                    let key = cursor.key().to_vec();
+                    drop((cursor.entry(), block.get(&key)));
+                }
+            }
         }
     }
 }

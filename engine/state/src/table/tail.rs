@@ -183,13 +183,13 @@ impl Tail {
 
     fn read_index(&mut self, mut rest: &[u8], footer: &Footer) -> Option<()> {
         let mut offset = 0u64;
-        let mut start = 0;
+        let mut start = 0usize;
         while !rest.is_empty() {
             let (shared, after) = varint::split(rest)?;
             let (unshared, after) = varint::split(after)?;
             let (bytes, after) = varint::split(after)?;
             let (suffix, after) = after.split_at_checked(usize::try_from(unshared).ok()?)?;
-            let shared_end = start + usize::try_from(shared).ok()?;
+            let shared_end = start.checked_add(usize::try_from(shared).ok()?)?;
             if shared_end > self.keys.len() {
                 return None;
             }
@@ -267,4 +267,46 @@ impl Footer {
 /// The little-endian number of `bytes` bytes at `from`.
 fn number(footer: &[u8], from: usize, bytes: usize) -> u64 {
     footer[from..from + bytes].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tail(parts: [&[u8]; 3], blocks: u32, data_bytes: u64) -> Bytes {
+        let mut tail = parts.concat();
+        tail.put_u64_le(data_bytes);
+        tail.put_u64_le(1);
+        for part in parts {
+            tail.put_u32_le(u32::try_from(part.len()).unwrap());
+        }
+        tail.put_u32_le(blocks);
+        let checksum = xxh3_64_with_seed(&tail, data_bytes);
+        tail.put_u64_le(checksum);
+        tail.put_u32_le(FORMAT_VERSION);
+        tail.put_u32_le(!FORMAT_VERSION);
+        tail.put_slice(&MAGIC);
+        tail.into()
+    }
+
+    proptest! {
+        /// Behind a right checksum any bytes may stand: they are refused or answered, no panic.
+        #[test]
+        fn any_bytes_are_refused_or_read(
+            filter in proptest::collection::vec(any::<u8>(), 0..80),
+            index in proptest::collection::vec(any::<u8>(), 0..40),
+            groups in proptest::collection::vec(any::<u8>(), 0..20),
+            blocks in 0..4u32,
+            data_bytes in 0..300u64,
+        ) {
+            let stored = tail([&filter, &index, &groups], blocks, data_bytes);
+            if let Ok(tail) = Tail::decode(&stored, data_bytes + stored.len() as u64) {
+                tail.may_contain(data_bytes);
+                tail.block_for(&index).and_then(|number| tail.block(number));
+                tail.size_of(KeyGroupRange { start: 0, end: 9 });
+            }
+        }
+    }
 }

@@ -257,3 +257,47 @@ fn timers_behind_many_fired_ones_are_found() {
         assert_eq!(shard.next_timer_ms(), i64::MAX);
     });
 }
+
+#[test]
+fn large_files_are_cut_at_key_groups_and_neighbours_are_read_together() {
+    sim::run(1, async {
+        let sim = sim_store(1);
+        let settings = Settings { table_bytes: 100_000, block_bytes: 1000, ..Settings::default() };
+        let (_, mut shard) = open(&sim, settings.clone(), None);
+        load(&mut shard, 5000, 100).await;
+        let record = shard.checkpoint(CheckpointId(1)).await.unwrap().version;
+        assert!(record.views.len() >= 5, "{} files", record.views.len());
+        for pair in record.views.windows(2) {
+            assert!(pair[0].group_end <= pair[1].group_start, "a key group lies in two files");
+        }
+        let (store, shard) = open(&sim, settings, Some(&record));
+        let keys: Vec<StateKey> = (0..5000).map(key).collect();
+        let values = shard.multi_get(&keys).wait().await.unwrap();
+        assert!(values.iter().zip(0..).all(|(found, number)| *found == Some(value(number, 100))));
+        // Of each file the tail and all blocks.
+        assert_eq!(store.counters().reads, 2 * record.views.len() as u64);
+    });
+}
+
+#[test]
+fn a_value_larger_than_every_limit_passes() {
+    sim::run(1, async {
+        let sim = sim_store(1);
+        let settings = Settings {
+            cache_bytes: 1000,
+            memtable_bytes: 1000,
+            bytes_in_flight_max: 1000,
+            table_bytes: 1000,
+            ..Settings::default()
+        };
+        let (_, mut shard) = open(&sim, settings.clone(), None);
+        let large = value(1, 3 << 20);
+        shard.put(&key(1), large.clone());
+        shard.put(&key(2), value(2, 10));
+        let record = shard.checkpoint(CheckpointId(1)).await.unwrap().version;
+        let (store, shard) = open(&sim, settings, Some(&record));
+        let values = shard.multi_get(&[key(2), key(1)]).wait().await.unwrap();
+        assert_eq!(values, [Some(value(2, 10)), Some(large)]);
+        assert!(store.cache_bytes() <= 1000);
+    });
+}
