@@ -267,20 +267,20 @@ impl Compiled {
     }
 }
 
-/// Whether an error comes from a row's values and not from the expression.
+/// Whether an error comes from a row's values and not from the expression. A function that fails
+/// for nulls fails for its constants.
 fn is_of_a_row(error: &DataFusionError) -> bool {
-    match error.find_root() {
-        DataFusionError::ArrowError(error, _) => matches!(
-            error.as_ref(),
-            ArrowError::DivideByZero
-                | ArrowError::ArithmeticOverflow(_)
-                | ArrowError::CastError(_)
-                | ArrowError::ComputeError(_)
-                | ArrowError::ParseError(_)
-        ),
-        DataFusionError::Execution(_) => true,
-        _ => false,
-    }
+    let DataFusionError::ArrowError(error, _) = error.find_root() else {
+        return false;
+    };
+    matches!(
+        error.as_ref(),
+        ArrowError::DivideByZero
+            | ArrowError::ArithmeticOverflow(_)
+            | ArrowError::CastError(_)
+            | ArrowError::ComputeError(_)
+            | ArrowError::ParseError(_)
+    )
 }
 
 #[cfg(test)]

@@ -228,4 +228,4 @@ fn refused_column(field: &Field) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::pipeline) mod tests;

@@ -179,3 +179,6 @@ impl Builder<'_> {
         self.edges.len() - 1
     }
 }
+
+#[cfg(test)]
+mod tests;

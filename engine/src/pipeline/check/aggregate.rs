@@ -122,7 +122,9 @@ fn signature(
 ) -> String {
     let column = |index: &usize| {
         let field = input.field(*index);
-        format!("{:?} {}", field.name(), types::print(field.data_type()))
+        // The length keeps names with any signs in them apart.
+        let (length, name) = (field.name().len(), field.name());
+        format!("{length}:{name} {}", types::print(field.data_type()))
     };
     let key: Vec<String> = key.iter().map(column).collect();
     let canonical = format!(
