@@ -90,11 +90,16 @@ impl Generation {
             Phase::Starting(_) => Vec::new(),
             Phase::Over(failed) => vec![Body::Failed(failed.clone())],
             Phase::Running(_) => {
-                let done = self.done.iter();
-                let done = done.map(|id| InputDone { stage: id.stage, subtask: id.subtask });
-                [Body::Deployed(Deployed {})].into_iter().chain(done.map(Body::InputDone)).collect()
+                [Body::Deployed(Deployed {})].into_iter().chain(self.inputs_done()).collect()
             }
         }
+    }
+
+    /// Which tasks have seen the end of their input. Repeated with each heartbeat: a coordinator
+    /// that still waits for other workers when it is told may not have taken it in.
+    pub(crate) fn inputs_done(&self) -> impl Iterator<Item = Body> {
+        let done = self.done.iter().filter(|_| matches!(self.phase, Phase::Running(_)));
+        done.map(|id| Body::InputDone(InputDone { stage: id.stage, subtask: id.subtask }))
     }
 
     /// Waits until something happens. Cancel safe; hand the event to [`Generation::on`].

@@ -14,7 +14,7 @@ use weir_engine::protocol::to_coordinator::Body;
 use weir_runtime::sim::store::{SimStore, SimStoreSettings};
 use weir_runtime::{clock, sim};
 
-use self::data::{Event, expected, windows_job};
+use self::data::{Event, STACKED_MS, expected, expected_over, stacked_job, windows_job};
 use self::rig::{Checkpoint, Driver, Rig};
 
 const LATENCY: Duration = Duration::from_millis(15);
@@ -51,6 +51,26 @@ fn more_subtasks_than_splits_and_keys_change_nothing() {
         let last = driver.finish().await;
         driver.commit(&last).await;
         assert_eq!(rig.output(), expected(&events));
+    });
+}
+
+#[test]
+fn windows_over_windows_behind_a_union() {
+    sim::run(15, async {
+        let events = events(4_000, 40);
+        let store = slow_store(15);
+        let rig = Rig::new(store.clone(), &events, 2).await;
+        let mut driver = Driver::deploy(&rig, stacked_job(2, 2, Some(2_000)), None).await;
+        clock::sleep(Duration::from_millis(900)).await;
+        let checkpoint = driver.checkpoint().await;
+        driver.commit(&checkpoint).await;
+        rig.kill();
+        let rig = Rig::with(store, 3).await;
+        let job = stacked_job(3, 1, None);
+        let mut driver = Driver::deploy(&rig, job, Some(checkpoint)).await;
+        let last = driver.finish().await;
+        driver.commit(&last).await;
+        assert_eq!(rig.output(), expected_over(&events, STACKED_MS));
     });
 }
 

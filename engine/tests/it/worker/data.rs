@@ -20,6 +20,8 @@ pub(crate) struct Event {
 }
 
 const WINDOW_MS: i64 = 60_000;
+/// Windows of [`stacked_job`].
+pub(crate) const STACKED_MS: i64 = 180_000;
 /// The input has at most this many splits.
 const SPLITS: usize = 40;
 
@@ -94,11 +96,46 @@ pub(crate) fn windows_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
     }
 }
 
+/// As [`windows_job`], but the rows come on two ways through a union, and the windows are summed up
+/// again over three minutes each.
+pub(crate) fn stacked_job(replicas: usize, slots: u32, rate: Option<u64>) -> JobSpec {
+    let mut job = windows_job(replicas, slots, rate);
+    let select = ["value", "key", "value - 1 as less"].map(str::to_owned).to_vec();
+    let back = ["less + 1 as value", "key"].map(str::to_owned).to_vec();
+    let odd = ["value", "key"].map(str::to_owned).to_vec();
+    let Verb::Aggregate(minutes) = job.pipeline[2].verb.clone() else { unreachable!() };
+    let sums = AggregateSpec {
+        window: TumbleSpec { size_ms: STACKED_MS, offset_ms: 0 },
+        values: vec!["sum(n) as n".to_owned(), "sum(total) as total".to_owned()],
+        ..minutes.clone()
+    };
+    let sink = job.pipeline[3].verb.clone();
+    job.pipeline.truncate(1);
+    job.pipeline.extend([
+        step("even", &["events"], Verb::Filter("value % 2 = 0".to_owned())),
+        step("odd", &["events"], Verb::Filter("value % 2 <> 0".to_owned())),
+        step("less", &["even"], Verb::Select(select)),
+        step("back", &["less"], Verb::Select(back)),
+        step("plain", &["odd"], Verb::Select(odd.into_iter().rev().collect())),
+        step("both", &["back", "plain"], Verb::Union),
+        step("minutes", &["both"], Verb::Aggregate(minutes)),
+        step("sums", &["minutes"], Verb::Aggregate(sums)),
+        step("nothing", &["minutes"], Verb::Sink(SinkSpec::Blackhole)),
+        step("out", &["sums"], sink),
+    ]);
+    job
+}
+
 /// (key, window's start) to (rows, sum): by a plain loop.
 pub(crate) fn expected(events: &[Event]) -> BTreeMap<(String, i64), (i64, i64)> {
+    expected_over(events, WINDOW_MS)
+}
+
+/// As [`expected`], over other windows.
+pub(crate) fn expected_over(events: &[Event], size_ms: i64) -> BTreeMap<(String, i64), (i64, i64)> {
     let mut windows = BTreeMap::new();
     for event in events {
-        let start = event.time_ms.div_euclid(WINDOW_MS) * WINDOW_MS;
+        let start = event.time_ms.div_euclid(size_ms) * size_ms;
         let (rows, sum): &mut (i64, i64) =
             windows.entry((format!("k{}", event.key), start)).or_default();
         *rows += 1;

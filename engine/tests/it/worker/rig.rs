@@ -228,6 +228,13 @@ impl Driver {
         self.workers.len() * self.job.slots as usize
     }
 
+    /// Stage tasks: a source and some aggregates, each at full width.
+    fn tasks(&self) -> usize {
+        let steps = self.job.pipeline.iter();
+        let keyed = steps.filter(|step| matches!(step.verb, Verb::Aggregate(_))).count();
+        (1 + keyed) * self.width()
+    }
+
     /// (generation, refusal) of each worker's answer to the introduction.
     pub(crate) fn replies(&self) -> Vec<(u64, String)> {
         self.hellos.clone()
@@ -311,9 +318,9 @@ impl Driver {
         }
     }
 
-    /// Waits until all subtasks of both stages have said that their input is done.
+    /// Waits until all subtasks of all stages have said that their input is done.
     pub(crate) async fn until_input_done(&mut self) {
-        while self.input_done.len() < 2 * self.width() {
+        while self.input_done.len() < self.tasks() {
             let (place, body) = self.next(PATIENCE).await.expect("the job goes on");
             assert!(!matches!(body, Body::Failed(_)), "{body:?}");
             self.note(place, body);
@@ -345,12 +352,12 @@ impl Driver {
         self.checkpoint().await
     }
 
-    /// Takes a checkpoint: all acknowledgements of both stages.
+    /// Takes a checkpoint: all acknowledgements of all stages.
     pub(crate) async fn checkpoint(&mut self) -> Checkpoint {
         self.trigger().await;
         let id = self.next_checkpoint - 1;
         let mut acks: BTreeMap<(u32, u32), Ack> = BTreeMap::new();
-        while acks.len() < 2 * self.width() {
+        while acks.len() < self.tasks() {
             let ack = self.until(|body| matches!(body, Body::Ack(ack) if ack.checkpoint == id));
             if let Body::Ack(ack) = ack.await {
                 let before = acks.insert((ack.stage, ack.subtask), ack);
