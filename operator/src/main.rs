@@ -1,2 +1,56 @@
-//! Stub.
-fn main() {}
+//! `weir`: the one binary.
+//!
+//! - `cli.rs` — flags. `exit.rs` — exit codes, and everything that goes to standard error.
+//! - `manifest.rs` — a manifest file, or all of its problems. `translate.rs` — to the engine's types.
+//! - `run.rs` — `weir run`: one job on this machine, its workers as child processes.
+//! - `worker.rs` — `weir worker`. `validate.rs`, `state.rs` — `weir validate`, `weir state`.
+//!
+//! What must stay true: standard output is only what was asked for (rows of `print`, a definition, a
+//! listing); all else goes to standard error.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, StateCommand};
+use crate::exit::Exit;
+
+mod cli;
+mod exit;
+mod log;
+mod manifest;
+mod run;
+mod state;
+mod translate;
+mod validate;
+mod worker;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            exit::report(&error);
+            return Exit::Failed.into();
+        }
+    };
+    let exit = runtime.block_on(Box::pin(command(cli.command)));
+    // Blocked reads of standard input must not hold up the end.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+async fn command(command: Command) -> Exit {
+    match command {
+        Command::Run(args) => Box::pin(run::run(args)).await,
+        Command::Worker => Box::pin(worker::run()).await,
+        Command::Validate(args) => validate::run(args).await,
+        Command::Crd => state::out(&weir_crds::crd_yaml()),
+        Command::State { command: StateCommand::Ls { uri } } => state::ls(&uri).await,
+        Command::State { command: StateCommand::Show { uri } } => state::show(&uri).await,
+    }
+}

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_engine::network::grpc::GrpcNetwork;
-use weir_engine::worker::{self, WorkerError, WorkerSettings};
+use weir_engine::objects::RealObjects;
+use weir_engine::worker::{self, OpenObjects, WorkerError, WorkerSettings};
 use weir_runtime::{random, task};
 
 use crate::exit::Exit;
@@ -34,12 +35,14 @@ pub(crate) async fn run() -> Exit {
         crate::exit::say("`weir worker` is started by `weir run`, not by hand");
         return Exit::BadInput;
     };
+    crate::log::to_stderr();
     end_with_parent();
     ignore_interrupts();
     let settings = WorkerSettings { incarnation: random::id(), token };
     let incarnation = settings.incarnation.clone();
-    let objects = Arc::new(crate::objects::RealObjects::new());
-    let network = Arc::new(GrpcNetwork::new());
+    let objects: OpenObjects =
+        Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);
+    let network = GrpcNetwork::new();
     let announce = |address: &str| announce(&incarnation, address);
     match worker::run(settings, network, objects, announce).await {
         Ok(never) => match never {},

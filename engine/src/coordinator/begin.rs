@@ -67,6 +67,11 @@ pub(crate) struct PlannedSource {
 }
 
 impl Job {
+    /// The job's name.
+    pub fn name(&self) -> &str {
+        &self.request.spec.name
+    }
+
     /// The job's incarnation; users call its id the run.
     pub fn run_id(&self) -> &str {
         &self.journal.incarnation().id

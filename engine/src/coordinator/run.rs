@@ -116,8 +116,13 @@ impl Run {
             let seen = cluster.observe().await;
             let plan = plan::plan(&self.machine.view(), &seen);
             let mut wait = None;
+            let forgets = plan.actions.iter().any(|act| matches!(act, Action::Forget { .. }));
             for action in plan.actions {
                 wait = self.act(action, cluster).await.into_iter().chain(wait).min();
+            }
+            if forgets {
+                // What was seen is no more; nobody else would wake us to look again.
+                continue;
             }
             self.show(&seen, plan.waiting);
             if self.machine.ended().is_some() && seen.is_empty() {

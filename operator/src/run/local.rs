@@ -198,7 +198,8 @@ fn exit_of(ordinal: u32, status: ExitStatus, log: &Path) -> Exit {
     if is_outside { Exit::Lost(what) } else { Exit::Fault(what) }
 }
 
-fn open_log(path: &Path) -> io::Result<std::fs::File> {
+/// A log to be appended to.
+pub(crate) fn open_log(path: &Path) -> io::Result<std::fs::File> {
     if std::fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
         std::fs::rename(path, path.with_extension("log.old"))?;
     }

@@ -32,7 +32,7 @@ fn show(steps: Vec<StepSpec>) -> String {
     text
 }
 
-fn nodes(job: &CheckedJob, nodes: &[Node]) -> String {
+fn nodes(job: &CheckedJob, outputs: &[Node]) -> String {
     let node = |node: &Node| {
         let id = &job.steps[node.step].id;
         let op = match &node.op {
@@ -44,7 +44,7 @@ fn nodes(job: &CheckedJob, nodes: &[Node]) -> String {
         };
         if node.outputs.is_empty() { op } else { format!("{op} > ({})", nodes(job, &node.outputs)) }
     };
-    nodes.iter().map(node).collect::<Vec<_>>().join(", ")
+    outputs.iter().map(node).collect::<Vec<_>>().join(", ")
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! Flags of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Stateful streaming jobs whose state lives in an object store.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job on this machine, without a cluster
+    Run(RunArgs),
+    /// Report every problem of manifests, without running them
+    Validate(ValidateArgs),
+    /// Print the definition of the custom resources
+    Crd,
+    /// Look at a job's state, with no job running
+    State {
+        #[command(subcommand)]
+        command: StateCommand,
+    },
+    /// Run a job's subtasks; started by `weir run`
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Flags of `weir run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The job's manifest
+    pub(crate) file: PathBuf,
+    /// Folder for state, logs and caches; each job has a folder of its own in it
+    #[arg(long, value_name = "DIR", default_value = "weir-data")]
+    pub(crate) data: PathBuf,
+    /// Begin a new run: delete the state and the sink files of this job's earlier runs first
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Keep the state there instead of in the data folder
+    #[arg(long, value_name = "URI")]
+    pub(crate) state: Option<String>,
+}
+
+/// Flags of `weir validate`.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Manifests
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Look at no source: columns and types are not checked
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// List the runs whose state lies there
+    Ls {
+        /// The job's state folder, as in weir-data/<job>/state
+        uri: String,
+    },
+    /// Show the last run: generation, checkpoints, shards, positions
+    Show {
+        /// The job's state folder, as in weir-data/<job>/state
+        uri: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

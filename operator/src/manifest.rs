@@ -1,0 +1,95 @@
+//! A manifest file becomes a job, or all of its problems: those of its form, and those that show
+//! only when its sources are looked at.
+
+use std::path::{Path, PathBuf};
+
+use weir_crds::Inspected;
+use weir_engine::coordinator::begin;
+use weir_engine::objects::RealObjects;
+use weir_engine::pipeline::spec::JobSpec;
+
+use crate::translate;
+
+/// A manifest that was read.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    /// The job, if anything sound is left of it.
+    pub(crate) spec: Option<JobSpec>,
+    /// What relative URIs are relative to.
+    pub(crate) base_folder: PathBuf,
+    /// Problems so far, each with its path.
+    pub(crate) problems: Vec<String>,
+    /// For each step of `spec` its index in the manifest.
+    steps: Vec<usize>,
+}
+
+/// The file can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {file}")]
+pub(crate) struct Unreadable {
+    file: String,
+    #[source]
+    cause: std::io::Error,
+}
+
+impl Manifest {
+    /// Reads a file and checks its form.
+    pub(crate) fn read(file: &Path) -> Result<Self, Unreadable> {
+        let failed = |cause| Unreadable { file: file.display().to_string(), cause };
+        let text = std::fs::read_to_string(file).map_err(failed)?;
+        let file = file.canonicalize().map_err(failed)?;
+        let base_folder = file.parent().unwrap_or(Path::new("/")).to_owned();
+        let Inspected { job, steps, problems } = weir_crds::inspect_manifest(&text);
+        let problems = problems.iter().map(ToString::to_string).collect();
+        Ok(Self { spec: job.as_ref().map(translate::job_spec), base_folder, problems, steps })
+    }
+
+    /// Looks at the sources and checks what is left with their columns. Gives what could not be
+    /// checked, in one sentence each.
+    pub(crate) async fn check(&mut self) -> Vec<String> {
+        let Some(spec) = &self.spec else { return Vec::new() };
+        if spec.pipeline.is_empty() {
+            return Vec::new();
+        }
+        let objects = RealObjects { base_folder: self.base_folder.clone() };
+        let (problems, unreachable) = begin::problems(spec, &objects).await;
+        let is_partial = !self.problems.is_empty();
+        for problem in problems {
+            // Of a part of the pipeline, only what is said of a step itself is sure.
+            if is_partial && !problem.path.starts_with("spec.pipeline[") {
+                continue;
+            }
+            let path = self.path_in_manifest(&problem.path);
+            self.problems.push(format!("{path}: {}", problem.message));
+        }
+        unreachable
+    }
+
+    /// A path of the engine, which knows only the sound steps, as the manifest's.
+    fn path_in_manifest(&self, path: &str) -> String {
+        let parts = path.strip_prefix("spec.pipeline[").and_then(|rest| rest.split_once(']'));
+        let index = |index: &str| self.steps.get(index.parse::<usize>().ok()?).copied();
+        match parts.and_then(|(step, rest)| Some((index(step)?, rest))) {
+            Some((step, rest)) => format!("spec.pipeline[{step}]{rest}"),
+            None => path.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_the_steps_of_the_manifest() {
+        let manifest = Manifest {
+            spec: None,
+            base_folder: PathBuf::new(),
+            problems: Vec::new(),
+            steps: vec![0, 2],
+        };
+        let path = manifest.path_in_manifest("spec.pipeline[1].filter");
+        assert_eq!(path, "spec.pipeline[2].filter");
+        assert_eq!(manifest.path_in_manifest("spec.replicas"), "spec.replicas");
+    }
+}

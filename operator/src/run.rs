@@ -1,0 +1,193 @@
+//! `weir run`: one job on this machine, its workers as child processes.
+//!
+//! - `run/folder.rs` — the job's folder, its owner and its lock. `run/local.rs` — worker processes.
+//! - `run/progress.rs` — what is shown meanwhile. `run/signals.rs` — Ctrl-C and SIGTERM.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use weir_engine::coordinator::begin::fresh::fresh;
+use weir_engine::coordinator::begin::{BeginError, Begun, Job, Request, begin};
+use weir_engine::coordinator::print::Print;
+use weir_engine::coordinator::run::{Outcome, Outside, Wanted, run_job};
+use weir_engine::coordinator::status::{Phase, Status};
+use weir_engine::network::grpc::GrpcNetwork;
+use weir_engine::objects::RealObjects;
+use weir_engine::pipeline::spec::JobSpec;
+use weir_runtime::{clock, random, task};
+use weir_state::journal::Root;
+use weir_state::objects::{StoreOptions, open};
+
+use crate::cli::RunArgs;
+use crate::exit::{Exit, report, say};
+use crate::log;
+use crate::manifest::Manifest;
+
+mod folder;
+mod local;
+mod progress;
+mod signals;
+
+use folder::JobFolder;
+use local::LocalCluster;
+
+/// Runs a job until it is finished, failed or suspended.
+pub(crate) async fn run(args: RunArgs) -> Exit {
+    let Some((spec, base_folder)) = read(&args).await else { return Exit::BadInput };
+    let folder = match JobFolder::hold(&args.data, &spec.name) {
+        Ok(folder) => folder,
+        Err(error) => return refused(&error),
+    };
+    match local::open_log(&folder.logs().join("coordinator.log")) {
+        Ok(file) => log::to_file(file),
+        Err(error) => return refused(&error),
+    }
+    let request = match request(&args, spec, &base_folder, &folder).await {
+        Ok(request) => request,
+        Err(exit) => return exit,
+    };
+    if args.fresh
+        && let Err(error) =
+            fresh(&request.spec, &request.root, &request.owner, &*request.objects).await
+    {
+        return refused(&error);
+    }
+    let token = request.token.clone();
+    match begin(request).await {
+        Ok(Begun::Finished(summary)) => {
+            say(&format!("finished already: {summary}"));
+            say("nothing was changed; --fresh deletes its state and output and runs it again");
+            Exit::Done
+        }
+        Ok(Begun::Ready(job)) => drive(*job, &folder, token).await,
+        Err(error) => not_begun(&args.file, &error),
+    }
+}
+
+fn refused(error: &dyn std::error::Error) -> Exit {
+    report(error);
+    Exit::BadInput
+}
+
+fn not_begun(file: &Path, error: &BeginError) -> Exit {
+    match error {
+        BeginError::Problems(problems) => {
+            for problem in problems {
+                say(&format!("{}: {problem}", file.display()));
+            }
+        }
+        error => report(error),
+    }
+    if error.is_bad_input() { Exit::BadInput } else { Exit::Failed }
+}
+
+/// The manifest, if it has no problem; else all of them are told.
+async fn read(args: &RunArgs) -> Option<(JobSpec, PathBuf)> {
+    let mut manifest = match Manifest::read(&args.file) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            report(&error);
+            return None;
+        }
+    };
+    let is_new = |spec: &JobSpec| !args.data.join(&spec.name).exists();
+    // What is left is checked too: all problems at once. A job's first manifest is checked before
+    // anything is made for it; a later one against what its run knows of its sources.
+    if !manifest.problems.is_empty() || manifest.spec.as_ref().is_some_and(is_new) {
+        manifest.check().await;
+    }
+    for problem in &manifest.problems {
+        say(&format!("{}: {problem}", args.file.display()));
+    }
+    if !manifest.problems.is_empty() {
+        return None;
+    }
+    Some((manifest.spec?, manifest.base_folder))
+}
+
+async fn request(
+    args: &RunArgs,
+    spec: JobSpec,
+    base_folder: &Path,
+    folder: &JobFolder,
+) -> Result<Request, Exit> {
+    let uri = args.state.clone().unwrap_or_else(|| folder.state().display().to_string());
+    let place = open(&uri, &StoreOptions::default()).await.map_err(|error| refused(&error))?;
+    // Workers have another idea of relative paths.
+    let local = place.local.as_ref().map(|path| path.display().to_string());
+    Ok(Request {
+        spec,
+        state_uri: local.unwrap_or(uri),
+        root: Root::new(place),
+        base_folder: base_folder.display().to_string(),
+        owner: folder.owner.clone(),
+        objects: Arc::new(RealObjects { base_folder: base_folder.to_owned() }),
+        network: GrpcNetwork::new(),
+        token: format!("{}{}", random::id(), random::id()),
+    })
+}
+
+async fn drive(job: Job, folder: &JobFolder, token: String) -> Exit {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return refused(&error),
+    };
+    let started = clock::now();
+    let name = job.name().to_owned();
+    let (wish, wanted) = watch::channel(Wanted::Run);
+    let (status, shown) = watch::channel(Status::default());
+    signals::listen(wish);
+    let progress = task::spawn(progress::show(shown));
+    let mut cluster = LocalCluster::new(program, folder.logs(), token);
+    let outside = Outside { wanted, status, print: Box::new(StandardOutput) };
+    let outcome = Box::pin(run_job(job, &mut cluster, outside)).await;
+    if let Err(error) = progress.await {
+        tracing::error!("bug in Weir: showing progress: {error}");
+    }
+    end(&name, &outcome, started.elapsed().as_secs_f64(), &folder.logs())
+}
+
+fn end(name: &str, outcome: &Outcome, seconds: f64, logs: &Path) -> Exit {
+    let summary = &outcome.summary;
+    match &outcome.phase {
+        Phase::Finished => {
+            say(&format!("job {name} finished: {summary}, {seconds:.1} seconds"));
+            Exit::Done
+        }
+        Phase::Suspended => {
+            say(&format!("job {name} suspended: {summary}, {seconds:.1} seconds"));
+            say("the same command goes on from its last checkpoint");
+            Exit::Suspended
+        }
+        Phase::Fenced(why) => {
+            say(&format!("error: job {name} runs elsewhere now: {why}"));
+            Exit::Failed
+        }
+        other => {
+            let why = match other {
+                Phase::Failed(why) => why.as_str(),
+                _ => "it ended without a reason, which is a bug in Weir",
+            };
+            say(&format!("error: job {name} failed: {why}"));
+            say(&format!(
+                "logs are in {}; the same command goes on from the last checkpoint, --fresh \
+                 begins anew",
+                logs.display()
+            ));
+            Exit::Failed
+        }
+    }
+}
+
+/// Rows of `print` sinks.
+struct StandardOutput;
+
+impl Print for StandardOutput {
+    fn print(&mut self, _step: &str, lines: &[u8]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(lines)?;
+        out.flush()
+    }
+}
