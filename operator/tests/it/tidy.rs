@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Lines of a file without its tests; a file above is to be cut in parts.
 const FILE_LINES_MAX: usize = 600;
+/// Lines of a file of tests.
+const TEST_LINES_MAX: usize = 800;
 const ARCHITECTURE_LINES_MAX: usize = 300;
 
 fn root() -> PathBuf {
@@ -62,8 +64,12 @@ fn every_file_says_what_lives_in_it() {
 #[test]
 fn no_file_is_too_long() {
     check(|name, text| {
-        let lines = if is_test(name) { text } else { without_tests(text) }.lines().count();
-        (lines > FILE_LINES_MAX).then(|| format!("{lines} lines, at most {FILE_LINES_MAX}"))
+        let (code, most) = match is_test(name) {
+            true => (text, TEST_LINES_MAX),
+            false => (without_tests(text), FILE_LINES_MAX),
+        };
+        let lines = code.lines().count();
+        (lines > most).then(|| format!("{lines} lines, at most {most}"))
     });
 }
 
