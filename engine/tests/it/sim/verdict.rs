@@ -1,0 +1,110 @@
+//! What must be true at the end of a simulated job.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use object_store::path::Path;
+use serde_json::Value;
+use weir_runtime::sim::store::SimStore;
+use weir_state::gc::{SinkFolders, sweep};
+use weir_state::journal::Journal;
+use weir_state::objects::Place;
+
+use super::draw::Scenario;
+use super::life::{Lived, STATE, root};
+
+pub(crate) async fn check(scenario: &Scenario, lived: &Lived) -> Result<(), String> {
+    check_output(&scenario.expected(), &committed(&lived.store)?)?;
+    check_folders(&lived.store).await
+}
+
+/// All rows of committed files, timestamps as milliseconds.
+fn committed(store: &SimStore) -> Result<Vec<Value>, String> {
+    let mut rows = Vec::new();
+    for (name, _) in store.names() {
+        if !name.starts_with("out/") || !name.ends_with(".ndjson") {
+            continue;
+        }
+        let bytes = store.peek(&Path::from(name.clone())).ok_or("a file vanished")?;
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let mut row: Value =
+                serde_json::from_slice(line).map_err(|error| format!("{name}: {error}"))?;
+            for column in ["window_start", "window_end"] {
+                row[column] = Value::from(millis(&row[column])?);
+            }
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+fn millis(time: &Value) -> Result<i64, String> {
+    let text = time.as_str().ok_or_else(|| format!("{time} is not a time"))?;
+    let parsed = arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text);
+    Ok(parsed.map_err(|error| error.to_string())? / 1_000_000)
+}
+
+/// As bags: every row as often as it must come.
+fn check_output(expected: &[Value], actual: &[Value]) -> Result<(), String> {
+    let count = |rows: &[Value]| {
+        let mut bag: BTreeMap<String, i64> = BTreeMap::new();
+        for row in rows {
+            let mut row = row.clone();
+            // Reading a float back may be off in the last place.
+            row["mean"] = Value::from(format!("{:.6}", row["mean"].as_f64().unwrap_or(f64::NAN)));
+            *bag.entry(row.to_string()).or_default() += 1;
+        }
+        bag
+    };
+    let (expected, actual) = (count(expected), count(actual));
+    for (row, times) in &expected {
+        let came = actual.get(row).copied().unwrap_or(0);
+        if came != *times {
+            let wanted: Value = serde_json::from_str(row).map_err(|error| error.to_string())?;
+            let alike = |row: &&String| {
+                let row: Value = serde_json::from_str(row).unwrap_or_default();
+                row["key"] == wanted["key"] && row["window_start"] == wanted["window_start"]
+            };
+            let alike: Vec<_> = actual.keys().filter(alike).collect();
+            return Err(format!("{row} came {came} times, not {times}; there is {alike:?}"));
+        }
+    }
+    match actual.keys().find(|row| !expected.contains_key(*row)) {
+        Some(row) => Err(format!("{row} is wrong")),
+        None => Ok(()),
+    }
+}
+
+/// Once no generation lives and a sweep was made, what lies there is what the journal names.
+async fn check_folders(store: &SimStore) -> Result<(), String> {
+    let journal = Journal::open(&root(store)).await.map_err(|error| error.to_string())?;
+    let journal = journal.ok_or("there is no journal")?;
+    if journal.state().finished.is_none() {
+        return Err("the journal does not say that the job is finished".to_owned());
+    }
+    let out = Place::new(std::sync::Arc::new(store.clone()), Path::from("out"), "sim://out");
+    let sinks = SinkFolders::from([("out".to_owned(), out)]);
+    sweep(&journal, &sinks).await.map_err(|error| error.to_string())?;
+    let named: BTreeSet<String> =
+        journal.state().named_objects().into_iter().map(str::to_owned).collect();
+    let folder = format!("{STATE}/{}/", journal.incarnation());
+    let mut found = BTreeSet::new();
+    for (name, _) in store.names() {
+        if let Some(object) = name.strip_prefix(&format!("{folder}objects/")) {
+            found.insert(object.to_owned());
+        } else if name.starts_with("out/_weir/") {
+            return Err(format!("{name} was left"));
+        } else if name.starts_with(STATE)
+            && !name.starts_with(&folder)
+            && !name.starts_with("state/claims/")
+        {
+            return Err(format!("{name} belongs to nobody"));
+        }
+    }
+    if let Some(missing) = named.difference(&found).next() {
+        return Err(format!("{missing} is named and missing"));
+    }
+    match found.difference(&named).next() {
+        Some(left) => Err(format!("{left} is not named and was left")),
+        None => Ok(()),
+    }
+}
