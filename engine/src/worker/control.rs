@@ -155,8 +155,9 @@ impl Control {
         match message.body {
             Some(to_worker::Body::Heartbeat(heartbeat)) if self.fence.is_term(term) => {
                 self.say(Body::Heartbeat(heartbeat));
-                let done = self.generation.as_ref().map(|ours| ours.inputs_done().collect());
-                done.unwrap_or_else(Vec::new).into_iter().for_each(|body| self.say(body));
+                let done: Vec<Body> =
+                    self.generation.iter().flat_map(Generation::inputs_done).collect();
+                done.into_iter().for_each(|body| self.say(body));
             }
             Some(to_worker::Body::Deploy(deploy)) => {
                 self.deploy(term, generation, deploy).await?;

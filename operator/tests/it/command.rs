@@ -1,14 +1,17 @@
 //! A folder of a test's own, and `weir` run in it.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-
-use weir_runtime::clock::Instant;
 
 /// No job here takes longer; a test that waits so long has failed.
 const DONE_MAX: Duration = Duration::from_secs(120);
+/// Orphans end within 10 s.
+const ORPHAN_MAX: Duration = Duration::from_secs(12);
+/// Set for every process of a test, so that its descendants can be found.
+const MARK: &str = "WEIR_TEST_MARK";
 
 /// A folder with manifests, inputs and outputs.
 pub(crate) struct Folder {
@@ -23,14 +26,6 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
     /// Checks the exit status and that standard error has all of `parts`.
     #[track_caller]
     pub(crate) fn check(&self, code: i32, parts: &[&str]) {
@@ -52,34 +47,61 @@ impl Folder {
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
         path
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(args).current_dir(self.path()).stdin(Stdio::null());
+        command.args(args).current_dir(self.path()).stdin(Stdio::null()).env(MARK, self.path());
         command
     }
 
     /// Runs `weir` to its end.
+    #[track_caller]
     pub(crate) fn weir(&self, args: &[&str]) -> Done {
-        Done::of(self.command(args).output().unwrap())
+        let out = self.path().join("out.log");
+        let mut running = self.start_to(args, File::create(&out).unwrap().into());
+        let code = running.wait();
+        Done { code, out: fs::read_to_string(out).unwrap(), err: running.stderr() }
     }
 
-    /// Starts `weir`; its standard error goes to a file `err`.
+    /// Starts `weir`; its standard error goes to a file `err.log`.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
-        let err = std::fs::File::create(self.path().join("err")).unwrap();
-        let child = self.command(args).stdout(Stdio::null()).stderr(err).spawn().unwrap();
-        Running { child, err: self.path().join("err") }
+        self.start_to(args, Stdio::null())
+    }
+
+    fn start_to(&self, args: &[&str], out: Stdio) -> Running {
+        let path = self.path().join("err.log");
+        let err = File::create(&path).unwrap();
+        let child = self.command(args).stdout(out).stderr(err).spawn().unwrap();
+        Running { child, err: path }
+    }
+
+    /// Waits until no process of this test is left.
+    #[track_caller]
+    pub(crate) fn assert_nothing_runs(&self) {
+        within(ORPHAN_MAX, "nothing runs any more", || self.survivors().is_empty());
+    }
+
+    /// Processes of this test that still run.
+    fn survivors(&self) -> Vec<u32> {
+        let wanted = format!("{MARK}={}", self.path().display());
+        let is_ours = |pid: &u32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|item| item == wanted.as_bytes())
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(is_ours).collect()
     }
 
     /// All lines of the committed files in a sink's folder, with how often each comes.
     pub(crate) fn rows(&self, sink: &str) -> BTreeMap<String, usize> {
         let mut rows = BTreeMap::new();
         for file in self.files(sink) {
-            for line in std::fs::read_to_string(file).unwrap().lines() {
+            for line in fs::read_to_string(file).unwrap().lines() {
                 *rows.entry(line.to_owned()).or_default() += 1;
             }
         }
@@ -88,7 +110,7 @@ impl Folder {
 
     /// The committed files of a sink's folder.
     pub(crate) fn files(&self, sink: &str) -> Vec<PathBuf> {
-        let Ok(entries) = std::fs::read_dir(self.path().join(sink)) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.path().join(sink)) else { return Vec::new() };
         let files = entries.map(|entry| entry.unwrap().path());
         files.filter(|path| path.extension().is_some_and(|suffix| suffix == "ndjson")).collect()
     }
@@ -106,7 +128,7 @@ impl Running {
     }
 
     pub(crate) fn stderr(&self) -> String {
-        std::fs::read_to_string(&self.err).unwrap()
+        fs::read_to_string(&self.err).unwrap()
     }
 
     /// Process ids of its workers.
@@ -115,7 +137,11 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        kill(self.pid(), signal);
+        assert!(kill(self.pid(), signal), "kill -{signal} {}", self.pid());
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the end; gives the exit status (none: a signal ended it).
@@ -142,10 +168,10 @@ impl Drop for Running {
 /// Processes whose parent is `pid`.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let task = format!("/proc/{pid}/task");
-    let Ok(threads) = std::fs::read_dir(task) else { return Vec::new() };
+    let Ok(threads) = fs::read_dir(task) else { return Vec::new() };
     let children = threads
         .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     children.flat_map(|text| numbers(&text)).collect()
 }
 
@@ -153,26 +179,34 @@ fn numbers(text: &str) -> Vec<u32> {
     text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-/// Whether a process lives (one that has ended and was not waited for does not).
-pub(crate) fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
-}
-
-pub(crate) fn kill(pid: u32, signal: &str) {
-    let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
-    assert!(status.unwrap().success(), "kill -{signal} {pid}");
+/// Sends a signal; whether the process was there.
+pub(crate) fn kill(pid: u32, signal: &str) -> bool {
+    let mut kill = Command::new("kill");
+    kill.args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null());
+    kill.status().unwrap().success()
 }
 
 /// Waits until something holds.
 #[track_caller]
-#[expect(clippy::disallowed_methods, reason = "other processes have no simulated clock")]
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + DONE_MAX;
-    while !holds() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
+pub(crate) fn until(what: &str, holds: impl FnMut() -> bool) {
+    within(DONE_MAX, what, holds);
+}
+
+#[track_caller]
+fn within(time: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let step = Duration::from_millis(5);
+    for _ in 0..time.as_millis() / step.as_millis() {
+        if holds() {
+            return;
+        }
+        sleep(step);
     }
+    panic!("waited in vain until {what}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "other processes have no simulated clock")]
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// A job that counts generated keys by minute into the folder `out`.

@@ -11,7 +11,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 
-use crate::support::{Bench, assert_same_bag, expected, root, rows, text};
+use crate::command::Folder;
+use crate::rows::{assert_sink_is, root};
 
 const DELAY_MS: i64 = 24 * 3_600_000;
 
@@ -80,20 +81,19 @@ impl Random {
 
 #[track_caller]
 fn check(workers: u32, slots: u32, order: Order) {
-    let bench = Bench::new();
+    let folder = Folder::new();
     let data = match order {
         Order::Original => original(),
         Order::Shuffled => {
-            let path = bench.path("shuffled.parquet");
+            let path = folder.path().join("shuffled.parquet");
             shuffle(&path, u64::from(workers * 10 + slots));
             path
         }
     };
-    bench.write("flights.yaml", &manifest(workers, slots, &data, None));
-    let output = bench.finish(&["run", "flights.yaml"]);
-    assert!(output.status.success(), "{workers} x {slots} {order:?}: {}", text(&output.stderr));
-    assert_same_bag(&rows(&bench.path("out/delays")), &expected("flights.delays.ndjson"));
-    bench.assert_nothing_runs();
+    folder.write("flights.yaml", &manifest(workers, slots, &data, None));
+    folder.weir(&["run", "flights.yaml"]).check(0, &["finished", "late rows 0"]);
+    assert_sink_is(&folder, "out/delays", "flights.delays.ndjson");
+    folder.assert_nothing_runs();
 }
 
 /// Every pair of (workers, slots, order) once; `WEIR_TEST_ALL` runs every combination.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use weir_state::journal::{Journal, Root};
 use weir_state::objects::{StoreOptions, open_existing};
 
-use crate::support::Bench;
+use crate::command::Folder;
 
 /// All files below a folder, by path below it.
 fn files(folder: &Path) -> BTreeSet<String> {
@@ -28,10 +28,10 @@ fn files(folder: &Path) -> BTreeSet<String> {
 }
 
 #[track_caller]
-pub(crate) fn assert_folders_are_as_the_journal_says(bench: &Bench, job: &str, sink: &str) {
-    let state = bench.path("weir-data").join(job).join("state");
+pub(crate) fn assert_folders_are_as_the_journal_says(folder: &Folder, job: &str, sink: &str) {
+    let state = folder.path().join("weir-data").join(job).join("state");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (folder, named) = runtime.expect("a runtime").block_on(async {
+    let (run, named) = runtime.expect("a runtime").block_on(async {
         let place = open_existing(&state.display().to_string(), &StoreOptions::default()).await;
         let place = place.expect("the state folder is there");
         let journal = Journal::open(&Root::new(place)).await.expect("the journal is readable");
@@ -43,21 +43,23 @@ pub(crate) fn assert_folders_are_as_the_journal_says(bench: &Bench, job: &str, s
         (journal.incarnation().to_string(), named)
     });
     let all = files(&state);
-    let prefix = format!("{folder}/objects/");
+    let prefix = format!("{run}/objects/");
     let objects: BTreeSet<String> =
         all.iter().filter_map(|path| path.strip_prefix(&prefix)).map(str::to_owned).collect();
     assert_eq!(objects, named, "state objects and what the journal names");
     let foreign: Vec<_> = all
         .iter()
         .filter(|path| {
-            let inside = [format!("{folder}/journal/"), format!("{folder}/base/"), prefix.clone()];
-            !path.starts_with("claims/") && !inside.iter().any(|folder| path.starts_with(folder))
+            let inside = [format!("{run}/journal/"), format!("{run}/base/"), prefix.clone()];
+            !path.starts_with("claims/") && !inside.iter().any(|part| path.starts_with(part))
         })
         .collect();
     assert!(foreign.is_empty(), "files of nobody: {foreign:?}");
-    let staged = files(&bench.path(sink).join("_weir"));
+    let staged = files(&folder.path().join(sink).join("_weir"));
     assert!(staged.is_empty(), "staged pieces left: {staged:?}");
-    let odd: Vec<_> =
-        files(&bench.path(sink)).into_iter().filter(|name| !name.ends_with(".ndjson")).collect();
+    let odd: Vec<_> = files(&folder.path().join(sink))
+        .into_iter()
+        .filter(|name| !name.ends_with(".ndjson"))
+        .collect();
     assert!(odd.is_empty(), "files of nobody in the sink's folder: {odd:?}");
 }

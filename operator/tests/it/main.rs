@@ -1,11 +1,12 @@
 //! The binary as its users run it: exit codes, messages, folders, `kill -9`; and the house's rules.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod bad_input;
 mod command;
-mod crash;
 mod flights;
 mod kill;
 mod leftovers;
 mod rerun;
-mod support;
+mod rows;
 mod tidy;
