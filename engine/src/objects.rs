@@ -54,7 +54,7 @@ pub trait Objects: Send + Sync {
 /// Where a sink's `uri` leads, for clean-up.
 pub fn place(objects: &dyn Objects, uri: &str, store: &StoreSpec) -> Result<Place, OpenError> {
     let Location { store, path } = objects.open(uri, store)?;
-    Ok(Place { store, prefix: path, uri: uri.to_owned(), local: objects.local_folder(uri) })
+    Ok(Place::new(store, path, uri).at(objects.local_folder(uri)))
 }
 
 /// The stores of the real world: plain paths and `file://` on this machine, `s3://`.

@@ -28,7 +28,7 @@ use super::links::{Heard, LinkId};
 use super::meters::Meters;
 use super::schedule::Schedule;
 use super::status::{Phase, Status, StepRows};
-use super::summary::Summary;
+use super::summary::{Summary, Totals};
 use crate::cluster::Member;
 use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy};
 use crate::plan::{JobView, Wish};
@@ -70,6 +70,8 @@ pub(crate) struct Recorded {
     pub(crate) checkpoint: CheckpointId,
     /// Pieces that a completed checkpoint covers and no record confirms.
     pub(crate) unconfirmed: Vec<(CheckpointId, Piece)>,
+    /// What was counted up to the last completed checkpoint.
+    pub(crate) totals: Totals,
 }
 
 /// Something that happened.
@@ -109,7 +111,12 @@ pub(crate) enum Effect {
     /// Tell these workers to run the generation.
     Deploy(Generation, Vec<(LinkId, Member)>),
     /// Write a `Checkpoint` record.
-    RecordCheckpoint { id: CheckpointId, acks: Vec<Ack>, confirmed: Vec<CheckpointId> },
+    RecordCheckpoint {
+        id: CheckpointId,
+        acks: Vec<Ack>,
+        confirmed: Vec<CheckpointId>,
+        totals: Totals,
+    },
     /// Write pieces to standard output.
     Print(Vec<Piece>),
     /// Write the `Finished` record.
@@ -190,10 +197,14 @@ impl Machine {
             commits,
             schedule: Schedule::new(shape.checkpoint, now),
             budget: Budget::new(shape.failover),
-            meters: Meters::default(),
+            meters: Meters::after(&recorded.totals),
             lost: BTreeSet::new(),
             next_link: 0,
-            tally: Tally::default(),
+            tally: Tally {
+                checkpoints: recorded.totals.checkpoints,
+                restarts: recorded.totals.restarts,
+                ..Tally::default()
+            },
             rate: 0,
             has_run: false,
             shape,
@@ -479,6 +490,11 @@ impl Machine {
             message: self.tally.message.clone(),
             steps,
         }
+    }
+
+    /// This coordinator has made so many requests.
+    pub(crate) fn note_requests(&mut self, requests: u64) {
+        self.meters.note_own_requests(requests);
     }
 
     /// The summary as of now.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use weir_runtime::clock::Instant;
 
 use super::status::StepRows;
-use crate::protocol::{Progress, StepCounters};
+use super::summary::Totals;
+use crate::protocol::{Ack, Progress, StepCounters};
 
 /// The rate is taken over this long.
 const RATE_OVER: Duration = Duration::from_secs(5);
@@ -21,14 +22,26 @@ pub(crate) struct Meters {
     covered: BTreeMap<String, StepRows>,
     /// `covered` as it was when this generation began.
     base: BTreeMap<String, StepRows>,
-    /// Requests of generations that are over.
+    /// Requests of generations, and of coordinators, that are over.
     requests_before: u64,
+    /// Requests of this coordinator.
+    own_requests: u64,
     /// The last word of each worker of this generation.
     workers: BTreeMap<String, Progress>,
     samples: VecDeque<(Instant, u64)>,
 }
 
 impl Meters {
+    /// Goes on counting where the last checkpoint was.
+    pub(crate) fn after(totals: &Totals) -> Self {
+        Self {
+            covered: totals.steps.clone(),
+            base: totals.steps.clone(),
+            requests_before: totals.requests,
+            ..Self::default()
+        }
+    }
+
     /// A worker tells its counters. Gives whether any row or watermark moved.
     pub(crate) fn told(&mut self, worker: &str, progress: Progress) -> bool {
         let moved = match self.workers.get(worker) {
@@ -39,14 +52,35 @@ impl Meters {
         moved
     }
 
-    /// A checkpoint is complete: what was counted up to now is taken as covered by it.
-    pub(crate) fn cover(&mut self) {
-        self.covered = self.steps();
+    /// A checkpoint is complete: it covers what its tasks had counted at the barrier, and the bytes
+    /// of its pieces.
+    pub(crate) fn cover(&mut self, acks: &[Ack]) {
+        let mut steps = self.base.clone();
+        for counters in acks.iter().flat_map(|ack| &ack.counters) {
+            *steps.entry(counters.step.clone()).or_default() += rows(counters);
+        }
+        for (step, rows) in &mut steps {
+            rows.bytes_out = self.covered.get(step).map_or(0, |covered| covered.bytes_out);
+        }
+        for piece in acks.iter().flat_map(|ack| &ack.pieces) {
+            steps.entry(piece.step.clone()).or_default().bytes_out += piece.bytes;
+        }
+        self.covered = steps;
+    }
+
+    /// Rows that the last completed checkpoint covers.
+    pub(crate) fn covered(&self) -> &BTreeMap<String, StepRows> {
+        &self.covered
+    }
+
+    /// This coordinator has made so many requests.
+    pub(crate) fn note_own_requests(&mut self, requests: u64) {
+        self.own_requests = requests;
     }
 
     /// The generation is over: what no checkpoint covers will be processed and counted again.
     pub(crate) fn generation_over(&mut self) {
-        self.requests_before = self.requests();
+        self.requests_before += self.workers_requests();
         self.base = self.covered.clone();
         self.workers.clear();
         self.samples.clear();
@@ -58,13 +92,21 @@ impl Meters {
         for counters in self.workers.values().flat_map(|worker| &worker.steps) {
             *steps.entry(counters.step.clone()).or_default() += rows(counters);
         }
+        // A checkpoint may tell of rows before their worker does.
+        for (step, covered) in &self.covered {
+            let rows = steps.entry(step.clone()).or_default();
+            *rows = rows.at_least(*covered);
+        }
         steps
     }
 
     /// Requests to the state store.
     pub(crate) fn requests(&self) -> u64 {
-        let now: u64 = self.workers.values().map(|worker| worker.state_requests).sum();
-        self.requests_before + now
+        self.requests_before + self.own_requests + self.workers_requests()
+    }
+
+    fn workers_requests(&self) -> u64 {
+        self.workers.values().map(|worker| worker.state_requests).sum()
     }
 
     /// The least watermark of all keyed steps; none before every one of them has one.
@@ -111,24 +153,47 @@ mod tests {
     use weir_runtime::clock;
 
     use super::*;
+    use crate::protocol::Piece;
 
     fn progress(rows_in: u64, requests: u64) -> Progress {
         let steps = vec![StepCounters { step: "a".to_owned(), rows_in, ..StepCounters::default() }];
         Progress { steps, watermarks: Vec::new(), state_requests: requests }
     }
 
+    fn ack(rows_in: u64, bytes: u64) -> Ack {
+        let pieces = vec![Piece { step: "a".to_owned(), bytes, ..Piece::default() }];
+        Ack { counters: progress(rows_in, 0).steps, pieces, ..Ack::default() }
+    }
+
     #[test]
     fn rows_of_a_lost_generation_count_only_as_far_as_a_checkpoint_covers_them() {
         let mut meters = Meters::default();
-        meters.told("w", progress(10, 1));
+        meters.told("w", progress(12, 1));
         meters.told("v", progress(5, 1));
-        meters.cover();
+        meters.cover(&[ack(10, 100), ack(5, 50)]);
         meters.told("w", progress(100, 4));
         meters.generation_over();
         assert_eq!(meters.steps()["a"].rows_in, 15);
         assert_eq!(meters.requests(), 5, "requests were made, whatever came of them");
         meters.told("w", progress(7, 1));
         assert_eq!(meters.steps()["a"].rows_in, 22);
+        meters.cover(&[ack(7, 1)]);
+        assert_eq!((meters.covered()["a"].rows_in, meters.covered()["a"].bytes_out), (22, 151));
+        meters.cover(&[ack(9, 1)]);
+        assert_eq!(meters.steps()["a"].rows_in, 24, "the worker has told of 7 only");
+    }
+
+    #[test]
+    fn the_next_process_goes_on_counting() {
+        let mut meters = Meters::default();
+        meters.cover(&[ack(10, 1)]);
+        let steps = meters.covered().clone();
+        let mut meters = Meters::after(&Totals { steps, requests: 7, ..Totals::default() });
+        assert_eq!(meters.steps()["a"].rows_in, 10);
+        meters.note_own_requests(2);
+        meters.told("w", progress(1, 1));
+        meters.generation_over();
+        assert_eq!((meters.steps()["a"].rows_in, meters.requests()), (10, 10));
     }
 
     #[test]

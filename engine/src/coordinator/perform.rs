@@ -19,7 +19,7 @@ use super::print::{Print, Printer};
 use super::records;
 use super::run::{Streams, greeting};
 use super::status::Phase;
-use super::summary::Summary;
+use super::summary::{Summary, Totals};
 use crate::cluster::Member;
 use crate::protocol::{Ack, Deploy, Piece, ToWorker, WorkerRef, to_worker};
 
@@ -68,8 +68,8 @@ impl Performer {
                 Some(self.record_generation(number, &workers).await)
             }
             Effect::Deploy(generation, crew) => self.deploy(generation, &crew),
-            Effect::RecordCheckpoint { id, acks, confirmed } => {
-                Some(self.record_checkpoint(id, &acks, confirmed).await)
+            Effect::RecordCheckpoint { id, acks, confirmed, totals } => {
+                Some(self.record_checkpoint(id, &acks, confirmed, &totals).await)
             }
             Effect::Print(pieces) => Some(self.print(pieces).await),
             Effect::Finish { confirmed } => {
@@ -145,18 +145,20 @@ impl Performer {
         id: CheckpointId,
         acks: &[Ack],
         confirmed: Vec<CheckpointId>,
+        totals: &Totals,
     ) -> Event {
         let Job { request, journal, checked, graph, sources, .. } = &self.job;
         let retained = request.spec.checkpoint.retained;
         let state = journal.state();
         let collected = records::collect(id, acks, checked, graph, sources, state, retained);
-        let collected = match collected {
+        let mut collected = match collected {
             Ok(collected) => collected,
             Err(error) => {
                 let why = format!("bug in Weir, please report it: {error}");
                 return Event::Over(Phase::Failed(why));
             }
         };
+        collected.entry.totals = totals.to_bytes();
         self.note_confirmed(&confirmed);
         let done = move |state: &JobState| state.last_checkpoint().is_some_and(|c| c.id == id);
         if let Err(phase) = self.record(&Entry::Checkpoint(collected.entry), done).await {
@@ -203,6 +205,11 @@ impl Performer {
         for checkpoint in confirmed {
             self.job.journal.note_confirmed(*checkpoint);
         }
+    }
+
+    /// Requests made so far for the journal and for clean-up.
+    pub(crate) fn requests(&self) -> u64 {
+        self.job.journal.place().requests()
     }
 
     /// The next record says that what was condemned up to `through` is deleted.

@@ -18,7 +18,7 @@ use super::perform::Performer;
 use super::print::Print;
 use super::records;
 use super::status::{Phase, Status};
-use super::summary::Summary;
+use super::summary::{Summary, Totals};
 use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
 use crate::pipeline::spec::Verb;
 use crate::plan::{self, Action};
@@ -162,7 +162,7 @@ impl Run {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             for effect in self.machine.on(event, clock::now()) {
-                let summary = self.machine.summary();
+                let summary = self.summary();
                 events.extend(self.performer.perform(effect, summary).await);
             }
         }
@@ -226,6 +226,7 @@ impl Run {
             self.next_status = now + STATUS_EVERY;
         }
         let ready = seen.iter().filter(|worker| matches!(worker.state, WorkerState::Ready(_)));
+        self.machine.note_requests(self.performer.requests());
         let mut status = self.machine.status(is_late.then_some(now));
         status.workers_ready = u32::try_from(ready.count()).unwrap_or(u32::MAX);
         if let Some(waiting) = waiting
@@ -242,10 +243,15 @@ impl Run {
         });
     }
 
+    fn summary(&mut self) -> Summary {
+        self.machine.note_requests(self.performer.requests());
+        self.machine.summary()
+    }
+
     /// The last clean-up, once no worker lives.
     async fn close(mut self) -> Outcome {
         let phase = self.machine.ended().cloned().unwrap_or_default();
-        let summary = self.machine.summary();
+        let summary = self.summary();
         self.performer.close(!matches!(phase, Phase::Fenced(_))).await;
         Outcome { phase, summary }
     }
@@ -279,6 +285,10 @@ fn recorded(job: &Job) -> Recorded {
         generation: state.generation_number(),
         checkpoint: state.last_checkpoint().map(|last| last.id).unwrap_or_default(),
         unconfirmed,
+        totals: state
+            .last_checkpoint()
+            .map(|last| Totals::from_bytes(&last.totals))
+            .unwrap_or_default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use weir_state::ids::{CheckpointId, Generation};
 
 /// Where a job is in its life.
@@ -50,7 +51,8 @@ impl Phase {
 }
 
 /// Rows of one step, since the run began: committed ones and those of the running generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct StepRows {
     /// Rows taken in.
     pub rows_in: u64,
@@ -62,6 +64,19 @@ pub struct StepRows {
     pub bad: u64,
     /// Bytes written (sinks).
     pub bytes_out: u64,
+}
+
+impl StepRows {
+    /// The greater of each count.
+    pub(crate) fn at_least(self, other: Self) -> Self {
+        Self {
+            rows_in: self.rows_in.max(other.rows_in),
+            rows_out: self.rows_out.max(other.rows_out),
+            late: self.late.max(other.late),
+            bad: self.bad.max(other.bad),
+            bytes_out: self.bytes_out.max(other.bytes_out),
+        }
+    }
 }
 
 impl std::ops::AddAssign for StepRows {
@@ -97,7 +112,7 @@ pub struct Status {
     pub watermark_ms: Option<i64>,
     /// The last completed checkpoint; 0: none.
     pub checkpoint: CheckpointId,
-    /// Checkpoints completed by this process.
+    /// Completed checkpoints.
     pub checkpoints: u64,
     /// Checkpoints that failed one after the other.
     pub checkpoint_failures: u32,
@@ -107,7 +122,7 @@ pub struct Status {
     pub replaced: u64,
     /// Changes of width.
     pub rescales: u64,
-    /// Requests to the state store.
+    /// Requests to the state store, by coordinator and workers.
     pub requests: u64,
     /// The last thing worth saying.
     pub message: String,

@@ -1,11 +1,13 @@
-//! A run's summary: shown at the end, and kept in the `Finished` record for whoever asks again.
+//! What a run has counted: its summary, shown at the end and kept in the `Finished` record for
+//! whoever asks again; and its totals, kept in each checkpoint's record for the run's next process.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::status::Status;
+use super::status::{Status, StepRows};
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +27,7 @@ pub struct Summary {
     pub restarts: u64,
     /// Changes of width.
     pub rescales: u64,
-    /// Requests to the state store.
+    /// Requests to the state store, by coordinator and workers.
     pub requests: u64,
 }
 
@@ -49,6 +51,28 @@ impl Summary {
     }
 
     /// A summary that can't be read is shown as zeros: nothing is decided from it.
+    pub(crate) fn from_bytes(bytes: &Bytes) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+}
+
+/// What a run has counted up to a checkpoint. Errors and requests after it are forgotten when the
+/// coordinator's process is lost; rows are counted again, as they are processed again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Totals {
+    pub(crate) steps: BTreeMap<String, StepRows>,
+    pub(crate) checkpoints: u64,
+    pub(crate) restarts: u64,
+    pub(crate) requests: u64,
+}
+
+impl Totals {
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec(self).expect("names and numbers are JSON").into()
+    }
+
+    /// Totals that can't be read begin anew: nothing is decided from them.
     pub(crate) fn from_bytes(bytes: &Bytes) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
     }

@@ -1,10 +1,12 @@
 //! What every stage task has: its name, its orders, its reports, its uploads.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use weir_runtime::task::{self, Task};
 use weir_state::ids::CheckpointId;
 
+use super::counters::Counters;
 use super::error::StageError;
 use super::orders::{Orders, OrdersReceiver, Report, ReportSender, TaskId};
 use crate::protocol::{Ack, InputDone};
@@ -17,13 +19,24 @@ pub(crate) struct Context {
     id: TaskId,
     orders: OrdersReceiver,
     reports: ReportSender,
+    counters: Arc<Counters>,
     uploads: VecDeque<Task<()>>,
 }
 
 impl Context {
     /// Of the task `id`.
-    pub(crate) fn new(id: TaskId, orders: OrdersReceiver, reports: ReportSender) -> Self {
-        Self { id, orders, reports, uploads: VecDeque::new() }
+    pub(crate) fn new(
+        id: TaskId,
+        orders: OrdersReceiver,
+        reports: ReportSender,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { id, orders, reports, counters, uploads: VecDeque::new() }
+    }
+
+    /// What this task counts.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Which task this is.
@@ -45,12 +58,13 @@ impl Context {
         *self.orders.borrow_and_update()
     }
 
-    /// An acknowledgement of this task, still without what its stage adds.
+    /// An acknowledgement of this task at the barrier, still without what its stage adds.
     pub(crate) fn ack(&self, checkpoint: CheckpointId) -> Ack {
         Ack {
             checkpoint: checkpoint.0,
             stage: self.id.stage,
             subtask: self.id.subtask,
+            counters: self.counters.read(),
             ..Ack::default()
         }
     }

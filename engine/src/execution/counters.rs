@@ -1,4 +1,4 @@
-//! Counters of every step, over all subtasks of a worker. Written by tasks, read by the control side.
+//! Counters of every step, of one task each. Written by the task, read by the control side.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -58,7 +58,7 @@ impl Counters {
         &self.steps[place].1
     }
 
-    /// As they are now.
+    /// As they are now; steps that have counted nothing are left out.
     pub(crate) fn read(&self) -> Vec<StepCounters> {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let steps = self.steps.iter().map(|(id, step)| StepCounters {
@@ -69,7 +69,7 @@ impl Counters {
             bad_rows: 0,
             bytes_out: load(&step.bytes_out),
         });
-        steps.collect()
+        steps.filter(|step| step.rows_in + step.rows_out > 0).collect()
     }
 }
 
@@ -97,19 +97,29 @@ impl WatermarkGauge {
 /// Everything that is shown of a generation on this worker.
 #[derive(Debug)]
 pub(crate) struct Board {
-    counters: Arc<Counters>,
+    counters: Vec<Arc<Counters>>,
     watermarks: Vec<(String, KeyGroupRange, Arc<WatermarkGauge>)>,
     store: Arc<StateStore>,
 }
 
 impl Board {
-    /// With the counters of all steps.
-    pub(crate) fn new(counters: Arc<Counters>, store: Arc<StateStore>) -> Self {
-        Self { counters, watermarks: Vec::new(), store }
+    /// Without tasks.
+    pub(crate) fn new(store: Arc<StateStore>) -> Self {
+        Self { counters: Vec::new(), watermarks: Vec::new(), store }
+    }
+
+    /// Shows a task's counters too.
+    pub(crate) fn add_task(&mut self, counters: Arc<Counters>) {
+        self.counters.push(counters);
     }
 
     /// Shows the watermark of a keyed step's key groups too.
-    pub(crate) fn add(&mut self, step: &str, range: KeyGroupRange, gauge: Arc<WatermarkGauge>) {
+    pub(crate) fn add_watermark(
+        &mut self,
+        step: &str,
+        range: KeyGroupRange,
+        gauge: Arc<WatermarkGauge>,
+    ) {
         self.watermarks.push((step.to_owned(), range, gauge));
     }
 
@@ -126,7 +136,7 @@ impl Board {
         });
         let requests = self.store.counters();
         Progress {
-            steps: self.counters.read(),
+            steps: self.counters.iter().flat_map(|task| task.read()).collect(),
             watermarks: watermarks.collect(),
             state_requests: requests.reads + requests.writes,
         }
@@ -143,7 +153,8 @@ mod tests {
         counters.step(1).add_in(3);
         counters.step(1).add_late(1);
         let read = counters.read();
-        assert_eq!((read[0].rows_in, read[1].rows_in, read[1].late_rows), (0, 3, 1));
-        assert_eq!(read[1].step, "b");
+        let expected =
+            StepCounters { step: "b".into(), rows_in: 3, late_rows: 1, ..StepCounters::default() };
+        assert_eq!(read, [expected]);
     }
 }

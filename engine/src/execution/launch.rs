@@ -63,7 +63,6 @@ pub(crate) struct Blueprint {
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) state: StateFolder,
     pub(crate) store: Arc<StateStore>,
-    pub(crate) counters: Arc<Counters>,
     /// By their number in origins: id and source.
     pub(crate) sources: Vec<(String, Source)>,
     pub(crate) spec: JobSpec,
@@ -163,12 +162,16 @@ impl Blueprint {
     ///
     /// Errors: state or a sink can't be opened; nothing runs then.
     pub(crate) fn launch(&self, own: &[u32], lines: &Lines) -> Result<Launched, LaunchError> {
-        let mut board = Board::new(Arc::clone(&self.counters), Arc::clone(&self.store));
+        let mut board = Board::new(Arc::clone(&self.store));
         let mut tasks = Vec::new();
         for (number, stage) in (0..).zip(&self.graph.stages) {
             for subtask in own {
                 let id = TaskId { stage: number, subtask: *subtask };
-                let context = Context::new(id, lines.orders.clone(), lines.reports.clone());
+                let steps = self.job.steps.iter().map(|step| step.id.clone());
+                let counters = Arc::new(Counters::new(steps));
+                board.add_task(Arc::clone(&counters));
+                let (orders, reports) = (lines.orders.clone(), lines.reports.clone());
+                let context = Context::new(id, orders, reports, counters);
                 let step = self.job.steps[stage.step].id.clone();
                 let task = match stage.head {
                     Head::Source => self.source(stage, context)?,
@@ -206,25 +209,16 @@ impl Blueprint {
         let pacing = rate.map(|rate| Pacing::new(rate, self.width, &splits));
         let positions = self.restored.positions(&step.id);
         let state = SourceTaskState::new(&step.id, splits, subtask, self.width, &positions);
-        let tail = self.tail(stage, subtask)?;
+        let tail = self.tail(stage, &context)?;
         let wires = self.wires(subtask);
-        let (counters, place) = (Arc::clone(&self.counters), stage.step);
+        let place = stage.step;
         let barriers = Barriers::after(self.restored.checkpoint);
         Ok(task::spawn(async move {
             let tail = match tail.open(&wires).await {
                 Ok(tail) => tail,
                 Err(error) => return error,
             };
-            let task = SourceTask {
-                context,
-                step: place,
-                source,
-                state,
-                pacing,
-                barriers,
-                tail,
-                counters,
-            };
+            let task = SourceTask { context, step: place, source, state, pacing, barriers, tail };
             Box::pin(task.run()).await
         }))
     }
@@ -244,15 +238,14 @@ impl Blueprint {
         let shard = self.shard(&step.id, subtask)?;
         let watermark = self.restored.watermark(&step.id, shard.range());
         let gauge = Arc::new(WatermarkGauge::new(watermark));
-        board.add(&step.id, shard.range(), Arc::clone(&gauge));
+        board.add_watermark(&step.id, shard.range(), Arc::clone(&gauge));
         let keyed = Keyed::new(definition, shard, Order::Relaxed, watermark);
         let inputs = self.inputs(stage);
         let alignment = Alignment::new(inputs.len(), self.restored.checkpoint);
         let progress = Inputs::new(alignment, self.marks(stage), inputs.len());
         let names = self.names(subtask);
-        let tail = self.tail(stage, subtask)?;
+        let tail = self.tail(stage, &context)?;
         let wires = self.wires(subtask);
-        let counters = Arc::clone(&self.counters);
         Ok(task::spawn(async move {
             // The gate first: whoever sends to this stage waits for it.
             let gate = match open_gate(&wires, inputs).await {
@@ -265,8 +258,7 @@ impl Blueprint {
             };
             let outlet = Outlet::new(watermark);
             let inputs = progress;
-            let task =
-                KeyedTask { context, keyed, gate, tail, names, counters, gauge, inputs, outlet };
+            let task = KeyedTask { context, keyed, gate, tail, names, gauge, inputs, outlet };
             Box::pin(task.run()).await
         }))
     }
@@ -311,8 +303,9 @@ impl Blueprint {
         Marks::new(stage.inputs.iter().map(mark).collect(), self.width as usize)
     }
 
-    fn tail(&self, stage: &Stage, subtask: u32) -> Result<TailPlan, LaunchError> {
-        let counters = Arc::clone(&self.counters);
+    fn tail(&self, stage: &Stage, context: &Context) -> Result<TailPlan, LaunchError> {
+        let subtask = context.id().subtask;
+        let counters = Arc::clone(context.counters());
         let names = self.names(subtask);
         let (chain, sinks, edges) =
             Chain::new(&self.job, &stage.outputs, Arc::clone(&counters), names);

@@ -13,7 +13,6 @@ use weir_runtime::clock::{self, Instant};
 use weir_state::ids::CheckpointId;
 
 use super::context::Context;
-use super::counters::Counters;
 use super::error::StageError;
 use super::orders::{Barriers, Orders};
 use super::tail::Tail;
@@ -42,8 +41,6 @@ pub(crate) struct SourceTask {
     pub(crate) barriers: Barriers,
     /// Where rows go.
     pub(crate) tail: Tail,
-    /// Counters of all steps.
-    pub(crate) counters: std::sync::Arc<Counters>,
 }
 
 /// What a read gave, with the reader that goes on.
@@ -171,7 +168,7 @@ impl SourceTask {
         if let Some(pacing) = &mut self.pacing {
             pacing.took(rows.len(), clock::now().duration_since(started));
         }
-        self.counters.step(self.step).add_out(rows.len());
+        self.context.counters().step(self.step).add_out(rows.len());
         self.tail.emit(rows).await?;
         self.tell_progress().await?;
         Ok(Some(reader))

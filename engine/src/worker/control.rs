@@ -120,10 +120,6 @@ impl Control {
         if let Some(generation) = &mut self.generation
             && let Some(body) = generation.on(event).await
         {
-            if matches!(body, Body::Ack(_)) {
-                // So that the counters cover what the checkpoint covers.
-                self.progress();
-            }
             self.say(body);
         }
     }

@@ -20,7 +20,6 @@ use super::commit::Folders;
 use super::generation::Stages;
 use super::{OpenObjects, WorkerSettings};
 use crate::exchange::Registry;
-use crate::execution::counters::Counters;
 use crate::execution::launch::{Blueprint, LaunchError, Lines, Restored};
 use crate::execution::orders::{Orders, REPORTS_MAX};
 use crate::network::Network;
@@ -107,7 +106,6 @@ pub(crate) async fn deploy(ground: Ground, order: Order) -> Result<Stages, Deplo
     let shards = own.len() * graph.stages.iter().filter(|stage| stage.head == Head::Keyed).count();
     let settings = Settings::for_memory(deploy.state_memory_bytes, shards);
     let store = StateStore::new(Arc::clone(&state.store), state.path.clone(), settings);
-    let counters = Arc::new(Counters::new(job.steps.iter().map(|step| step.id.clone())));
     let blueprint = Blueprint {
         generation: Generation(generation),
         run: deploy.run.clone(),
@@ -123,7 +121,6 @@ pub(crate) async fn deploy(ground: Ground, order: Order) -> Result<Stages, Deplo
         objects,
         state,
         store,
-        counters,
         sources,
         spec,
         job,

@@ -16,6 +16,7 @@ mod retry;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub struct Place {
     pub uri: String,
     /// The folder on the local disk, if it is one.
     pub local: Option<PathBuf>,
+    /// Requests made through this place and the folders below it.
+    requests: Arc<AtomicU64>,
 }
 
 /// Objects per bulk delete; what S3 allows.
@@ -64,7 +67,24 @@ pub(crate) enum Create {
 impl Place {
     /// A folder of a store that is already open.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, uri: impl Into<String>) -> Self {
-        Self { store, prefix, uri: uri.into(), local: None }
+        let requests = Arc::new(AtomicU64::new(0));
+        Self { store, prefix, uri: uri.into(), local: None, requests }
+    }
+
+    /// The place on the local disk.
+    #[must_use]
+    pub fn at(self, local: Option<PathBuf>) -> Self {
+        Self { local, ..self }
+    }
+
+    /// Requests made so far through this place, the folders below it, and clones of them; a
+    /// listing counts as one, a bulk delete too.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The folder `name` below this one.
@@ -75,6 +95,7 @@ impl Place {
             prefix: self.path(name),
             uri: format!("{}/{name}", self.uri),
             local: self.local.as_ref().map(|folder| folder.join(name)),
+            requests: Arc::clone(&self.requests),
         }
     }
 
@@ -152,6 +173,7 @@ impl Place {
     ) -> Result<Create, StoreError> {
         let options = PutOptions::from(PutMode::Create);
         let put = self.store.put_opts(path, PutPayload::from(bytes), options);
+        self.count_request();
         match within(put).await {
             Ok(_) => Ok(Create::Done),
             Err(Error::AlreadyExists { .. }) => Ok(Create::Exists),
@@ -185,6 +207,7 @@ impl Place {
     async fn delete_once(&self, left: &mut Vec<Path>) -> Option<(Path, Error)> {
         let wanted = std::mem::take(left);
         let paths = futures::stream::iter(wanted.clone().into_iter().map(Ok)).boxed();
+        self.count_request();
         let mut results = self.store.delete_stream(paths);
         let mut failed = None;
         for path in wanted {
@@ -208,6 +231,7 @@ impl Place {
     ) -> Result<T, StoreError> {
         let mut backoff = Backoff::new(RETRY_MAX);
         loop {
+            self.count_request();
             let error = match within(once()).await {
                 Ok(done) => return Ok(done),
                 Err(error) => self.error(operation, path, error),

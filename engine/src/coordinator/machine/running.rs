@@ -12,6 +12,7 @@ use crate::coordinator::commits::Commits;
 use crate::coordinator::links::LinkId;
 use crate::coordinator::open::Open;
 use crate::coordinator::status::Phase;
+use crate::coordinator::summary::Totals;
 use crate::protocol::to_coordinator::Body;
 use crate::protocol::{Abort, Piece, Trigger, to_worker};
 
@@ -172,11 +173,17 @@ impl Machine {
         let State::Running(running) = &mut self.state else { return };
         let Some(open) = running.open.take() else { return };
         running.is_last_complete = open.is_last;
-        effects.push(Effect::RecordCheckpoint {
-            id: open.id,
-            acks: open.into_acks(),
-            confirmed: self.commits.confirmed(),
-        });
+        let (id, acks) = (open.id, open.into_acks());
+        // If the record does not come about, this coordinator ends.
+        self.meters.cover(&acks);
+        let totals = Totals {
+            steps: self.meters.covered().clone(),
+            checkpoints: self.tally.checkpoints + 1,
+            restarts: self.tally.restarts,
+            requests: self.meters.requests(),
+        };
+        let confirmed = self.commits.confirmed();
+        effects.push(Effect::RecordCheckpoint { id, acks, confirmed, totals });
     }
 
     /// The record is in the journal: this is the moment at which the checkpoint is complete.
@@ -191,7 +198,6 @@ impl Machine {
         self.completed = id;
         self.schedule.complete(now);
         self.tally.checkpoints += 1;
-        self.meters.cover();
         self.commits.recorded(confirmed);
         self.commits.add(id, pieces);
         if let State::Running(running) = &mut self.state {

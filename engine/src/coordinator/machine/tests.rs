@@ -344,6 +344,7 @@ fn pieces_that_an_earlier_run_left_unconfirmed_go_out_first() {
         generation: Generation(1),
         checkpoint: CheckpointId(7),
         unconfirmed: vec![(CheckpointId(7), piece("x"))],
+        ..Recorded::default()
     };
     let mut driver = Driver::new(recorded);
     let effects = driver.start();

@@ -48,6 +48,15 @@ fn buffers_of(data_type: &DataType) -> Option<usize> {
     })
 }
 
+/// Bytes of which the buffer behind the validity bits has a whole number.
+fn unit_of(data_type: &DataType) -> u64 {
+    match data_type {
+        DataType::List(_) | DataType::Utf8 | DataType::Binary => 4,
+        DataType::LargeUtf8 | DataType::LargeBinary => 8,
+        other => other.primitive_width().map_or(1, |bytes| bytes as u64),
+    }
+}
+
 /// Whether `batch` can be read as columns of `fields` from a body of `body_bytes`.
 pub(super) fn check(
     batch: &RecordBatch<'_>,
@@ -92,6 +101,9 @@ impl<'a, N: Iterator<Item = &'a FieldNode>, B: Iterator<Item = &'a Buffer>> Walk
             let bytes = self.buffer()?;
             if index == 0 && nulls > 0 && bytes.saturating_mul(8) < rows.unsigned_abs() {
                 return Err(Wrong::Metadata("a validity bit for every row"));
+            }
+            if index == 1 && bytes % unit_of(data_type) != 0 {
+                return Err(Wrong::Metadata("whole values"));
             }
         }
         match data_type {

@@ -120,6 +120,25 @@ proptest! {
     }
 }
 
+/// Arrow's reader panics at offsets that are no whole numbers.
+#[test]
+fn buffers_of_broken_values_are_refused() {
+    let rows = rows(&[Some(1), None, Some(-7), Some(3)], true, true);
+    let bytes = encode(&rows).unwrap();
+    let length = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    let mut refused = 0;
+    // Whatever number in the metadata looks like a length in whole values becomes one that is not.
+    for place in HEADER_BYTES..bytes.len() - 8 {
+        let number = length(&bytes[place..place + 8]);
+        if number > 0 && number < 100 && number % 4 == 0 {
+            let bad = patch(&bytes, |bytes| bytes[place] -= 1);
+            let decoded = decode(&with_checksum(&bad), &rows.batch.schema());
+            refused += u32::from(decoded.is_err_and(|error| error.to_string().contains("whole")));
+        }
+    }
+    assert!(refused > 3, "{refused}");
+}
+
 #[test]
 fn every_cut_is_an_error() {
     let rows = rows(&[Some(1), Some(2)], true, false);

@@ -24,7 +24,7 @@ use crate::exchange::message::Message;
 use crate::exchange::{ExchangeError, InputGate};
 use crate::execution::alignment::Alignment;
 use crate::execution::context::Context;
-use crate::execution::counters::{Counters, WatermarkGauge};
+use crate::execution::counters::WatermarkGauge;
 use crate::execution::error::StageError;
 use crate::execution::marks::Marks;
 use crate::execution::names::RowNames;
@@ -41,7 +41,6 @@ pub(crate) struct KeyedTask {
     pub(crate) gate: InputGate,
     pub(crate) tail: Tail,
     pub(crate) names: Arc<RowNames>,
-    pub(crate) counters: Arc<Counters>,
     pub(crate) gauge: Arc<WatermarkGauge>,
     pub(crate) inputs: Inputs,
     pub(crate) outlet: Outlet,
@@ -218,7 +217,7 @@ impl KeyedTask {
     async fn rows(&mut self, rows: &Rows) -> Result<(), StageError> {
         let room = self.keyed.shard().make_room().await;
         room.map_err(|cause| self.state_error("write state", cause))?;
-        let counter = self.counters.step(self.keyed.definition().step);
+        let counter = self.context.counters().step(self.keyed.definition().step);
         counter.add_in(rows.len());
         let late = self.keyed.arrive(rows, &self.names)?;
         counter.add_late(late);
@@ -286,7 +285,7 @@ impl KeyedTask {
     /// next look.
     async fn fire(&mut self, due: &DueTimers, values: &[Option<Bytes>]) -> Result<(), StageError> {
         let rows = self.keyed.fire(&due.timers, values, &self.names)?;
-        self.counters.step(self.keyed.definition().step).add_out(rows.len());
+        self.context.counters().step(self.keyed.definition().step).add_out(rows.len());
         self.tail.emit(rows).await
     }
 

@@ -34,6 +34,7 @@ pub async fn delete_incarnation(root: &Root, dead: &Incarnation) -> Result<(), G
 
 /// The committed files of `step` in a sink's folder, of any run, with their names.
 pub async fn sink_files(sink: &Place, step: &str) -> Result<Vec<(String, SinkFile)>, GcError> {
+    sink.count_request();
     let listed = sink.store.list_with_delimiter(Some(&sink.prefix)).await;
     let listed = listed.map_err(|error| sink.error(StoreOperation::List, &sink.prefix, error))?;
     let names = listed.objects.iter().filter_map(|meta| meta.location.filename());
@@ -86,6 +87,7 @@ fn remove_temporary(folder: &std::path::Path, step: &str, dead: &BTreeSet<String
 }
 
 async fn delete_below(place: &Place, folder: &Path) -> Result<(), GcError> {
+    place.count_request();
     let listing = place.store.list(Some(folder)).map_ok(|meta| meta.location);
     let mut pages = listing.try_chunks(PAGE_OBJECTS).boxed();
     while let Some(page) = pages.next().await {

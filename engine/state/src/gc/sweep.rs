@@ -137,6 +137,7 @@ impl Sweeper {
         folder: &Path,
         fate: impl Fn(&str) -> Fate,
     ) -> Result<(), GcError> {
+        place.count_request();
         let listing = place.store.list(Some(folder)).map_ok(|meta| meta.location);
         let mut pages = listing.try_chunks(PAGE_OBJECTS).boxed();
         while let Some(page) = pages.next().await {

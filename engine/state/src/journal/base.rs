@@ -151,6 +151,7 @@ fn against(checkpoint: &CheckpointState, base: CheckpointId, shards: &Shards) ->
         retired: Vec::new(),
         bytes_written: checkpoint.bytes_written,
         wall_ms: checkpoint.wall_ms,
+        totals: checkpoint.totals.clone(),
         seq: checkpoint.seq.0,
     }
 }

@@ -68,6 +68,8 @@ pub struct CompletedCheckpoint {
     pub pieces: Vec<Piece>,
     /// State bytes written for it.
     pub bytes_written: u64,
+    /// What the run has counted up to it, in the engine's encoding.
+    pub totals: Bytes,
     /// How many checkpoints are kept, this one included (at least 1); the others are retired.
     pub retained: usize,
 }
@@ -121,6 +123,7 @@ impl CompletedCheckpoint {
             retired: retired.iter().map(|id| id.0).collect(),
             bytes_written: self.bytes_written,
             wall_ms: clock::wall_ms(),
+            totals: self.totals,
             seq: 0,
         })
     }

@@ -279,6 +279,7 @@ impl JobState {
             waiting_rows: checkpoint.waiting_rows.clone(),
             bytes_written: checkpoint.bytes_written,
             wall_ms: checkpoint.wall_ms,
+            totals: checkpoint.totals.clone(),
         })
     }
 

@@ -209,6 +209,9 @@ pub struct Checkpoint {
     /// In the state of a base: the record that completed it.
     #[prost(uint64, tag = "13")]
     pub seq: u64,
+    /// What the run has counted up to it, in the engine's encoding. Only shown.
+    #[prost(bytes = "bytes", tag = "14")]
+    pub totals: Bytes,
 }
 
 /// A shard by step and key groups.

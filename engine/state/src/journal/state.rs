@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::record::{NewGeneration, Piece, Plan, RangeWatermark, ShardRef, StepBytes};
 use crate::ids::{CheckpointId, Generation, KeyGroupRange, Seq, Term};
 use crate::version::record::VersionRecord;
@@ -28,7 +30,7 @@ pub struct JobState {
     /// The owner let go and nobody has claimed since.
     pub released: bool,
     /// The job is done; its summary in the engine's encoding.
-    pub finished: Option<bytes::Bytes>,
+    pub finished: Option<Bytes>,
     /// What runs.
     pub plan: Option<Arc<Plan>>,
     /// The last generation.
@@ -66,6 +68,8 @@ pub struct CheckpointState {
     pub bytes_written: u64,
     /// When it completed, by its coordinator's clock.
     pub wall_ms: i64,
+    /// What the run has counted up to it, in the engine's encoding.
+    pub totals: Bytes,
 }
 
 /// A shard by step and key groups.

@@ -151,7 +151,7 @@ async fn open_local(uri: &str, folder: PathBuf, create: bool) -> Result<Place, S
     // it would fail that write.
     let store = store.with_fsync(true);
     let uri = folder.display().to_string();
-    Ok(Place { store: Arc::new(store), prefix: Path::default(), uri, local: Some(folder) })
+    Ok(Place::new(Arc::new(store), Path::default(), uri).at(Some(folder)))
 }
 
 fn open_memory(uri: &str, name: String, prefix: Path) -> Place {
