@@ -20,8 +20,9 @@ $rows rows in examples/out/delays, the same as DuckDB computes from the same fil
 
 What to try next:
 
-  # Kill it in the middle, as hard as you like, and run it again: the output is the same.
-  $weir run examples/flights.yaml --fresh & sleep 0.5; kill -9 \$!; $weir run examples/flights.yaml
+  # The same job, slowed down, killed in the middle, as hard as you like, and run again: the output is the same.
+  sed 's|flights.parquet|flights.parquet, rate: 50000|' examples/flights.yaml > examples/slow.yaml
+  $weir run examples/slow.yaml --fresh & sleep 3; kill -9 \$!; $weir run examples/slow.yaml
   # Your own job: copy examples/flights.yaml, change it, and let Weir check it.
   $weir validate examples/flights.yaml
 EOF

@@ -102,7 +102,10 @@ fn in_full(run: &IncarnationSummary) -> String {
     line("width", run.width.to_string());
     line("key groups", run.key_groups.to_string());
     line("unconfirmed pieces", run.unconfirmed_pieces.to_string());
-    line("to be deleted", run.condemned.to_string());
+    if !run.finished {
+        // Of a finished one no record can say any more that it is deleted.
+        line("to be deleted", run.condemned.to_string());
+    }
     for (name, checkpoint) in &run.snapshots {
         line("snapshot", format!("{name} of checkpoint {checkpoint}"));
     }

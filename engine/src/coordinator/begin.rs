@@ -13,6 +13,7 @@ use weir_state::journal::record::{Authority, Plan, StepBytes};
 use weir_state::journal::{Doomed, Entry, JobState, Journal, JournalError, NewJob, Root};
 use weir_state::objects::{StoreError, probe_create_if_absent};
 
+use super::cleaner;
 use super::summary::Summary;
 use crate::network::Network;
 use crate::objects::{Objects, place};
@@ -79,7 +80,12 @@ impl Job {
 
     /// Where this job's sinks write, and where an earlier pipeline's left something to be deleted.
     pub(crate) fn sink_folders(&self) -> SinkFolders {
-        let state = self.journal.state();
+        self.request.sink_folders(self.journal.state())
+    }
+}
+
+impl Request {
+    fn sink_folders(&self, state: &JobState) -> SinkFolders {
         let condemned = state.condemned.values().flatten().filter_map(|doomed| match doomed {
             Doomed::Staged { folder, .. } => Some(folder.as_str()),
             Doomed::Object(_) => None,
@@ -87,14 +93,14 @@ impl Job {
         let unconfirmed = state.unconfirmed.values().flatten().map(|piece| piece.folder.as_str());
         let none = StoreSpec::default();
         let earlier = condemned.chain(unconfirmed).filter(|folder| !folder.is_empty());
-        let declared = self.request.spec.pipeline.iter().filter_map(|step| match &step.verb {
+        let declared = self.spec.pipeline.iter().filter_map(|step| match &step.verb {
             Verb::Sink(SinkSpec::Files { uri, store }) => Some((uri.as_str(), store)),
             _ => None,
         });
         let all = earlier.map(|folder| (folder, &none)).chain(declared);
         let place = |(uri, store): (&str, &StoreSpec)| {
             // A folder that can't be opened was refused, or is left to a later sweep.
-            Some((uri.to_owned(), place(&*self.request.objects, uri, store).ok()?))
+            Some((uri.to_owned(), place(&*self.objects, uri, store).ok()?))
         };
         all.filter_map(place).collect()
     }
@@ -188,8 +194,12 @@ pub async fn begin(request: Request) -> Result<Begun, BeginError> {
         journal.check_job(&request.spec.name)?;
     }
     let before = fit::Recorded::of(state)?;
-    if let Some(summary) = &state.finished {
+    if let Some(journal) = &journal
+        && let Some(summary) = &state.finished
+    {
         before.check_finished(&request.spec)?;
+        // The process that finished it may have been killed before its last clean-up.
+        cleaner::clean_up(journal, &request.sink_folders(state)).await;
         return Ok(Begun::Finished(Summary::from_bytes(summary)));
     }
     before.check_unfinished(&request.spec)?;

@@ -77,6 +77,16 @@ async fn run(mut queue: mpsc::Receiver<Chore>, report: mpsc::Sender<Seq>, sinks:
     }
 }
 
+/// Deletes what `journal` condemned and what dead generations left. What fails is logged, and left
+/// to a later time.
+pub(crate) async fn clean_up(journal: &Journal, sinks: &SinkFolders) {
+    for chore in [Chore::Condemned(journal.reader()), Chore::Sweep(journal.reader())] {
+        if let Err(error) = execute(chore, sinks).await {
+            tracing::warn!("not deleted yet: {error}");
+        }
+    }
+}
+
 async fn execute(chore: Chore, sinks: &SinkFolders) -> Result<Option<Seq>, GcError> {
     match chore {
         Chore::Condemned(journal) => gc::delete_condemned(&journal, sinks).await,

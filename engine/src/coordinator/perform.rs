@@ -12,7 +12,7 @@ use weir_state::ids::{CheckpointId, Generation, Seq};
 use weir_state::journal::{Entry, JobState, JournalError, Remedy};
 
 use super::begin::Job;
-use super::cleaner::{Chore, Cleaner};
+use super::cleaner::{Chore, Cleaner, clean_up};
 use super::links::{Greeting, Heard, LinkId, Stream};
 use super::machine::{Effect, Event};
 use super::print::{Print, Printer};
@@ -261,13 +261,10 @@ impl Performer {
     /// Ends the streams; then, unless another coordinator reigns, cleans up once more.
     pub(crate) async fn close(mut self, is_owner: bool) {
         self.streams.clear();
-        if is_owner {
-            if !self.job.journal.state().condemned.is_empty() {
-                self.cleaner.give(Chore::Condemned(self.job.journal.reader()));
-            }
-            self.cleaner.give(Chore::Sweep(self.job.journal.reader()));
-        }
         self.cleaner.finish().await;
+        if is_owner {
+            clean_up(&self.job.journal, &self.job.sink_folders()).await;
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Finished, run again, changed, fresh, suspended.
 
+use weir_state::ids::Generation;
+use weir_state::names::ObjectNamer;
+
 use crate::command::{Folder, counting, until};
 
 const ROWS: u64 = 20_000;
@@ -22,6 +25,22 @@ fn a_finished_job_says_so_and_changes_nothing() {
     assert_eq!((folder.rows("out"), folder.files("out")), (rows, files));
     folder.write("job.yaml", &counting("counts", ROWS, None).replace("replicas: 2", "replicas: 3"));
     folder.weir(&["run", "job.yaml"]).check(0, &["finished already"]);
+}
+
+/// As after `kill -9` between the job's last record and its last clean-up.
+#[test]
+fn a_finished_job_run_again_deletes_what_its_last_process_left() {
+    let folder = finished();
+    let runs = std::fs::read_dir(folder.path().join("weir-data/counts/state")).unwrap();
+    let mut runs = runs.map(|run| run.unwrap().file_name().into_string().unwrap());
+    let run = runs.find(|name| name != "claims").unwrap();
+    let id = run.split_once('-').unwrap().1;
+    let object = ObjectNamer::new(Generation(1), "0011223344556677").name("table");
+    let object = format!("weir-data/counts/state/{run}/objects/{object}");
+    let staged = format!("out/_weir/{id}/g1/out-{id}-000000000001-1-0-0.ndjson.staged");
+    let (object, staged) = (folder.write(&object, "x"), folder.write(&staged, "x"));
+    folder.weir(&["run", "job.yaml"]).check(0, &["finished already"]);
+    assert!(!object.exists() && !staged.exists());
 }
 
 #[test]
