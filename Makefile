@@ -28,8 +28,8 @@ test-all: ## The tests with every combination and longer runs
 	WEIR_TEST_ALL=1 cargo test --locked --workspace --no-fail-fast
 
 .PHONY: sim
-sim: ## Whole jobs in simulation: SEEDS=n seeds, or SEED=n to repeat one
-	WEIR_SIM_SEEDS=$(SEEDS) cargo test --locked -p weir-engine --test it -- --nocapture sim::
+sim: ## Simulate the state store, the journal and whole jobs: SEEDS=n seeds each, or SEED=n to repeat one
+	SEEDS=$(SEEDS) cargo test --locked --workspace --test it -- --nocapture sim::
 
 .PHONY: sim-teeth
 sim-teeth: ## Plant ten faults, one after the other; the simulation must find each

@@ -133,7 +133,7 @@ where
 }
 
 /// Milliseconds since the run began; 0 outside of one.
-fn elapsed_ms() -> i64 {
+pub fn elapsed_ms() -> i64 {
     let started = RUN.with_borrow(|run| run.as_ref().and_then(|run| run.started.get()));
     started.map_or(0, |started| i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
 }

@@ -363,6 +363,8 @@ impl Machine {
             (Some(Body::Failed(failed)), _) if is_current && failed.fatal => {
                 self.end(Phase::Failed(failed.message), effects);
             }
+            // Of the generation before: that it is over is known, and a new one is about to begin.
+            (Some(Body::Failed(_)), State::Greeting(_)) => {}
             (Some(Body::Failed(failed)), _) if is_current => {
                 self.fault(failed.message, now, effects);
             }
@@ -456,11 +458,6 @@ impl Machine {
     fn end(&mut self, phase: Phase, effects: &mut Vec<Effect>) {
         self.stop_generation(None, effects);
         self.state = State::Over(phase);
-    }
-
-    /// Whether rows flow or something is under way, so that the status changes by itself.
-    pub(crate) fn is_moving(&self) -> bool {
-        !matches!(self.state, State::Over(_))
     }
 
     /// What there is to see; the rate is renewed at `now`, if that is given.

@@ -145,7 +145,6 @@ impl Run {
                 None => std::future::pending().await,
             }
         };
-        let moves = self.machine.is_moving();
         tokio::select! {
             biased;
             Ok(()) = self.wanted.changed(), if !self.is_suspended => Wake::Wanted,
@@ -153,7 +152,8 @@ impl Run {
             () = cluster.changed() => Wake::Cluster,
             through = self.performer.deleted() => Wake::Deleted(through),
             () = due => Wake::Event(Event::Tick),
-            () = clock::sleep_until(self.next_status), if moves => Wake::Status,
+            // Whatever was overlooked is seen then: also workers that have ended without a sign.
+            () = clock::sleep_until(self.next_status) => Wake::Status,
         }
     }
 

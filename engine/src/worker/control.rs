@@ -138,12 +138,21 @@ impl Control {
             let _ = link.send.try_send(ToCoordinator { generation: 0, body });
             return;
         }
+        // From here on peers may open channels: those that hear of a generation first do not wait.
+        self.registry();
         self.unlink();
         self.link = Some(link);
         let generation = self.generation.as_ref().map_or(0, Generation::number);
         self.say(Body::Hello(HelloReply { worker, generation, refused: String::new() }));
         self.retell();
         self.told = Progress::default();
+    }
+
+    /// Where channels meet, made when the first accepted coordinator has named the incarnation.
+    fn registry(&self) -> Arc<Registry> {
+        let incarnation = self.fence.incarnation().unwrap_or_default();
+        let token = &self.ground.settings.token;
+        Arc::clone(self.registry.get_or_init(|| Registry::new(incarnation, token)))
     }
 
     async fn message(&mut self, message: ToWorker) -> Result<(), WorkerError> {
@@ -214,10 +223,8 @@ impl Control {
         }
         self.stop().await?;
         let incarnation = self.fence.incarnation().unwrap_or_default().to_owned();
-        let token = &self.ground.settings.token;
-        let registry = self.registry.get_or_init(|| Registry::new(incarnation.clone(), token));
+        let registry = self.registry();
         registry.begin(ids::Generation(number));
-        let registry = Arc::clone(registry);
         let order = Order { incarnation, generation: number, registry, deploy };
         let work = deploy::deploy(self.ground.clone(), order);
         self.generation = Some(Generation::starting(number, task::spawn(work)));

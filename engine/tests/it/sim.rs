@@ -13,6 +13,7 @@
 mod cluster;
 mod draw;
 mod life;
+mod log;
 mod verdict;
 
 use draw::Scenario;
@@ -25,15 +26,22 @@ fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("WEIR_SIM_SEEDS").unwrap_or(SEEDS)).collect(),
+        None => (0..number("SEEDS").unwrap_or(SEEDS)).collect(),
     }
 }
 
 /// Runs one seed; `Err` says what was wrong.
 pub(crate) fn run_seed(seed: u64) -> Result<Lived, String> {
     let scenario = Scenario::draw(seed);
+    let _shown = std::env::var_os("SEED").map(|_| {
+        log::line(&format!("{scenario:#?}"));
+        log::show()
+    });
     weir_runtime::sim::run(seed, async move {
         let lived = life::live(&scenario).await?;
+        for line in lived.store.trace() {
+            log::line(&line);
+        }
         verdict::check(&scenario, &lived).await?;
         Ok(lived)
     })
@@ -46,7 +54,10 @@ fn whole_jobs_come_out_right_under_every_seed() {
     for seed in seeds() {
         match run_seed(seed) {
             Ok(lived) => reached.add(&lived.reached),
-            Err(what) => wrong.push(format!("SEED={seed}: {what}")),
+            Err(what) => {
+                println!("SEED={seed}: {what}");
+                wrong.push(format!("SEED={seed}: {what}"));
+            }
         }
     }
     println!("reached: {reached:?}");

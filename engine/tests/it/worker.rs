@@ -43,6 +43,21 @@ fn two_workers_give_what_a_loop_over_the_rows_gives() {
 }
 
 #[test]
+fn channels_that_peers_open_before_a_worker_is_deployed_are_served_once_it_is() {
+    sim::run(16, async {
+        let events = events(300, 5);
+        let rig = Rig::new(slow_store(16), &events, 3).await;
+        let mut driver = Driver::connect(&rig, windows_job(3, 1, None), 1).await;
+        driver.stagger = Duration::from_secs(2);
+        driver.redeploy(None).await;
+        driver.stagger = Duration::ZERO;
+        let last = driver.finish().await;
+        driver.commit(&last).await;
+        assert_eq!(rig.output(), expected(&events));
+    });
+}
+
+#[test]
 fn more_subtasks_than_splits_and_keys_change_nothing() {
     sim::run(2, async {
         let events = events(500, 3);

@@ -388,3 +388,13 @@ fn workers_that_do_not_answer_are_lost_after_a_while() {
     driver.wait_ms(10_000);
     assert_eq!(driver.machine.view().lost, BTreeSet::from(["b".to_owned()]));
 }
+
+#[test]
+fn a_failure_of_the_generation_before_counts_only_once() {
+    let mut driver = Driver::running();
+    driver.failed(false);
+    driver.wait_ms(100);
+    driver.on(Event::Deploy(vec![member("a"), member("b")]));
+    assert_eq!(driver.failed(false), [], "told again on the new stream");
+    assert!(matches!(driver.machine.state, State::Greeting(_)), "{:?}", driver.machine.state);
+}

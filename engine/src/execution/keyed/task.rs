@@ -79,17 +79,30 @@ impl Outlet {
         let current = (watermark > WATERMARK_NONE).then_some(watermark);
         Self { current, firing: None, forwarded: WATERMARK_NONE, ended: false }
     }
+
+    /// Whether the next look does something without any event: not while timers are read, nor
+    /// while a cut waits for units, since what is fired belongs behind it.
+    fn fires_on(&self, waits_to_cut: bool) -> bool {
+        self.current.is_some() && self.firing.is_none() && !waits_to_cut
+    }
+
+    /// Nothing is due at `watermark` any more, so it goes on. One that was released since the
+    /// state was asked stays: nobody has asked for what it closes.
+    fn pass(&mut self, watermark: i64) {
+        self.current = self.current.filter(|current| *current > watermark);
+    }
 }
 
 /// A chunk of due windows on its way through the state.
 enum Firing {
-    Asking(Pending<DueTimers>),
+    /// What is due at this watermark.
+    Asking(i64, Pending<DueTimers>),
     Reading(DueTimers, Pending<Vec<Option<Bytes>>>),
 }
 
 enum Event {
     Orders(Orders),
-    Due(Result<DueTimers, StateError>),
+    Due(i64, Result<DueTimers, StateError>),
     Values(Result<Vec<Option<Bytes>>, StateError>),
     Unit(UnitState),
     Input(Result<(usize, Message), ExchangeError>),
@@ -122,17 +135,23 @@ impl KeyedTask {
         self.inputs.cutting.is_none() && self.keyed.has_room()
     }
 
+    /// Whether a checkpoint waits for units that are under way.
+    fn waits_to_cut(&self) -> bool {
+        self.inputs.cutting.is_some() && !self.keyed.is_drained()
+    }
+
     async fn next(&mut self) -> Event {
         let takes_input = self.takes_input();
         let parked = self.keyed.parked() > 0;
-        let fires_on = self.outlet.current.is_some() && self.outlet.firing.is_none();
+        let fires_on = self.outlet.fires_on(self.waits_to_cut());
         tokio::select! {
             biased;
             orders = self.context.ordered() => Event::Orders(orders),
             event = fires(&mut self.outlet.firing) => event,
             state = self.keyed.read(), if parked => Event::Unit(state),
             input = self.gate.next(), if takes_input => Event::Input(input),
-            () = std::future::ready(()), if fires_on => Event::Settle,
+            // Others run between two chunks.
+            () = tokio::task::yield_now(), if fires_on => Event::Settle,
         }
     }
 
@@ -141,9 +160,10 @@ impl KeyedTask {
             Event::Settle => {}
             Event::Orders(orders) => self.obey(orders),
             Event::Unit(state) => self.keyed.unpark(state)?,
-            Event::Due(due) => {
+            Event::Due(watermark, due) => {
                 self.outlet.firing = None;
-                self.found(due.map_err(|cause| self.state_error("read timers", cause))?).await?;
+                let due = due.map_err(|cause| self.state_error("read timers", cause))?;
+                self.found(watermark, due).await?;
             }
             Event::Values(values) => {
                 let values = values.map_err(|cause| self.state_error("read state", cause))?;
@@ -237,11 +257,10 @@ impl KeyedTask {
             if self.outlet.firing.is_some() {
                 return Ok(());
             }
-            if let Some(id) = self.inputs.cutting {
-                if !self.keyed.is_drained() {
-                    return Ok(());
-                }
-                self.inputs.cutting = None;
+            if self.waits_to_cut() {
+                return Ok(());
+            }
+            if let Some(id) = self.inputs.cutting.take() {
                 self.cut(id).await?;
             }
             let Some(watermark) = self.outlet.current else { break };
@@ -252,25 +271,24 @@ impl KeyedTask {
             match self.keyed.due(watermark) {
                 Access::Ready(due) => {
                     let fires = !due.timers.is_empty();
-                    self.found(due).await?;
+                    self.found(watermark, due).await?;
                     if fires {
                         // One chunk at a time: a barrier must not wait for all windows.
                         return Ok(());
                     }
                 }
-                Access::Pending(read) => self.outlet.firing = Some(Firing::Asking(read)),
+                Access::Pending(read) => {
+                    self.outlet.firing = Some(Firing::Asking(watermark, read));
+                }
             }
         }
         self.end().await
     }
 
-    /// Windows are due: gets their values. None are: the watermark can go on.
-    async fn found(&mut self, due: DueTimers) -> Result<(), StageError> {
+    /// Windows are due at `watermark`: gets their values. None are: it can go on.
+    async fn found(&mut self, watermark: i64, due: DueTimers) -> Result<(), StageError> {
         if due.timers.is_empty() {
-            return match self.outlet.current {
-                Some(watermark) => self.forward(watermark).await,
-                None => Ok(()),
-            };
+            return self.forward(watermark).await;
         }
         match self.keyed.values_of(&due.timers) {
             Access::Ready(values) => self.fire(&due, &values).await,
@@ -290,7 +308,7 @@ impl KeyedTask {
     }
 
     async fn forward(&mut self, watermark: i64) -> Result<(), StageError> {
-        self.outlet.current = None;
+        self.outlet.pass(watermark);
         self.gauge.set(watermark);
         let forwarded = self.keyed.definition().tumble.forwarded(watermark);
         if forwarded > self.outlet.forwarded {
@@ -344,8 +362,30 @@ impl KeyedTask {
 /// Waits for the chunk that is on its way. Cancel safe.
 async fn fires(firing: &mut Option<Firing>) -> Event {
     match firing {
-        Some(Firing::Asking(read)) => Event::Due(read.await),
+        Some(Firing::Asking(watermark, read)) => Event::Due(*watermark, read.await),
         Some(Firing::Reading(_, read)) => Event::Values(read.await),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_a_cut_waits_for_units_the_task_sleeps_although_windows_are_due() {
+        let outlet = Outlet::new(5);
+        assert!(outlet.fires_on(false));
+        assert!(!outlet.fires_on(true), "it would look again and again and let nobody else run");
+    }
+
+    #[test]
+    fn a_watermark_released_while_timers_were_read_is_not_passed_with_the_one_asked_for() {
+        let mut outlet = Outlet::new(5);
+        outlet.current = outlet.current.max(Some(WATERMARK_END));
+        outlet.pass(5);
+        assert_eq!(outlet.current, Some(WATERMARK_END), "its windows are still to be fired");
+        outlet.pass(WATERMARK_END);
+        assert_eq!(outlet.current, None);
     }
 }

@@ -70,29 +70,30 @@ pub(crate) struct SimCluster {
     workers: Workers,
     changes: watch::Sender<u64>,
     changed: watch::Receiver<u64>,
+    /// What `observe` gave last.
+    seen: Vec<WorkerView>,
 }
 
 impl SimCluster {
     pub(crate) fn new(store: SimStore, network: SimNetwork, workers: Workers) -> Self {
         let (changes, changed) = watch::channel(0);
-        Self { store, network, workers, changes, changed }
+        Self { store, network, workers, changes, changed, seen: Vec::new() }
     }
 
-    fn states(&self) -> Vec<WorkerState> {
-        self.workers.0.lock().expect("not poisoned").iter().map(SimWorker::state).collect()
+    fn look(&self) -> Vec<WorkerView> {
+        let workers = self.workers.0.lock().expect("not poisoned");
+        let view = |w: &SimWorker| WorkerView { ordinal: w.ordinal, state: w.state() };
+        let mut views: Vec<WorkerView> = workers.iter().map(view).collect();
+        views.sort_by_key(|view| view.ordinal);
+        views
     }
 }
 
 #[async_trait]
 impl Cluster for SimCluster {
     async fn observe(&mut self) -> Vec<WorkerView> {
-        let mut views: Vec<WorkerView> = {
-            let workers = self.workers.0.lock().expect("not poisoned");
-            let view = |w: &SimWorker| WorkerView { ordinal: w.ordinal, state: w.state() };
-            workers.iter().map(view).collect()
-        };
-        views.sort_by_key(|view| view.ordinal);
-        views
+        self.seen = self.look();
+        self.seen.clone()
     }
 
     async fn start(&mut self, ordinal: u32) -> Result<(), ClusterError> {
@@ -142,10 +143,8 @@ impl Cluster for SimCluster {
     }
 
     async fn changed(&mut self) {
-        let before = self.states();
-        loop {
-            let told = clock::timeout(LOOK_EVERY, self.changed.changed()).await;
-            if told.is_ok() || self.states() != before {
+        while self.look() == self.seen {
+            if clock::timeout(LOOK_EVERY, self.changed.changed()).await.is_ok() {
                 return;
             }
         }

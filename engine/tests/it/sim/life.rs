@@ -13,7 +13,7 @@ use weir_engine::network::sim::{NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
-use weir_runtime::{clock, random};
+use weir_runtime::{clock, random, task};
 use weir_state::journal::Root;
 use weir_state::objects::Place;
 
@@ -89,6 +89,7 @@ pub(crate) fn root(store: &SimStore) -> Root {
 pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
     let latency = Duration::from_millis(scenario.slow_ms);
     let mut settings = SimStoreSettings::with_latency(scenario.seed, Duration::ZERO, latency);
+    settings.keep_trace = std::env::var_os("SEED").is_some();
     if scenario.faulty_store {
         settings.faults = FaultRates {
             error_before: 5,
@@ -128,11 +129,8 @@ impl World {
         loop {
             clock::sleep(LOOK_EVERY).await;
             if clock::now() > stuck {
-                let status = running.status.borrow();
-                return Err(format!(
-                    "stuck after {STUCK_AFTER:?} and {} starts: {status:?}",
-                    self.starts
-                ));
+                let (starts, status) = (self.starts, running.status.borrow());
+                return Err(format!("stuck after {STUCK_AFTER:?} and {starts} starts: {status:?}"));
             }
             if clock::now() > heals {
                 self.store.set_faults(FaultRates::default());
@@ -177,10 +175,11 @@ impl World {
                 self.reached.coordinator_kills += 1;
                 running.process.kill();
                 let orphans = running.workers.clone();
-                drop(tokio::spawn(async move {
+                task::spawn(async move {
                     clock::sleep(orphans_live).await;
                     orphans.kill_all();
-                }));
+                })
+                .detach();
                 *running = self.start();
             }
             Blow::Second => {
@@ -195,10 +194,11 @@ impl World {
                     self.reached.cut_offs += 1;
                     self.network.cut_off(&address);
                     let network = self.network.clone();
-                    drop(tokio::spawn(async move {
+                    task::spawn(async move {
                         clock::sleep(lasts).await;
                         network.join_again(&address);
-                    }));
+                    })
+                    .detach();
                 }
             }
         }
@@ -209,10 +209,11 @@ impl World {
         self.reached.coordinator_kills += 1;
         let orphans = dead.workers.clone();
         let live = Duration::from_millis(random::below(10_000));
-        drop(tokio::spawn(async move {
+        task::spawn(async move {
             clock::sleep(live).await;
             orphans.kill_all();
-        }));
+        })
+        .detach();
         self.start()
     }
 

@@ -138,6 +138,8 @@ pub(crate) struct Driver {
     hellos: Vec<(u64, String)>,
     input_done: BTreeSet<(u32, u32)>,
     progress: BTreeMap<usize, Progress>,
+    /// How much later each further worker is told something.
+    pub(crate) stagger: Duration,
 }
 
 fn source_of(job: &JobSpec) -> (String, SourceSpec) {
@@ -168,6 +170,7 @@ impl Driver {
             hellos: Vec::new(),
             input_done: BTreeSet::new(),
             progress: BTreeMap::new(),
+            stagger: Duration::ZERO,
         };
         for worker in &rig.workers {
             driver.links.push(rig.network.control(&worker.address).await.unwrap());
@@ -245,6 +248,7 @@ impl Driver {
             let (term, generation) = (self.term, self.generation);
             // A stream that was ended takes nothing.
             let _ = link.send.send(ToWorker { term, generation, body: Some(body.clone()) }).await;
+            clock::sleep(self.stagger).await;
         }
     }
 
