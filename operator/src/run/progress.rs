@@ -47,7 +47,8 @@ async fn plain(mut status: watch::Receiver<Status>) {
             say(&now.message);
         }
         message.clone_from(&now.message);
-        if now.phase != phase || clock::now() >= next {
+        // The summary says the rest.
+        if !now.phase.is_over() && (now.phase != phase || clock::now() >= next) {
             phase = now.phase.clone();
             next = clock::now() + PLAIN_EVERY;
             say(&line(&now));
