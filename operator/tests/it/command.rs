@@ -67,13 +67,18 @@ impl Folder {
         Done { code, out: fs::read_to_string(out).unwrap(), err: running.stderr() }
     }
 
-    /// Starts `weir`; its standard error goes to a file `err.log`.
+    /// Starts `weir`; its standard error goes to a file of its own.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         self.start_to(args, Stdio::null())
     }
 
     fn start_to(&self, args: &[&str], out: Stdio) -> Running {
-        let path = self.path().join("err.log");
+        let mut numbers = 1..;
+        let path = numbers.find_map(|number| {
+            let path = self.path().join(format!("err-{number}.log"));
+            (!path.exists()).then_some(path)
+        });
+        let path = path.expect("numbers have no end");
         let err = File::create(&path).unwrap();
         let child = self.command(args).stdout(out).stderr(err).spawn().unwrap();
         Running { child, err: path }
