@@ -1,21 +1,24 @@
-//! A batch of rows as it moves through a job: columns, event times, origins.
+//! A batch of rows as it moves through a job: columns, event times, origins, kinds.
 //!
 //! - `key.rs` — the canonical encoding of key columns, and back.
+//! - `kind.rs` — what a row of a changelog says.
 //! - `origin.rs` — where a row was read, and its name for error messages.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array,
+    UInt32Array, UInt64Array,
 };
 use arrow::compute::{self, FilterBuilder, FilterPredicate, TakeOptions};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
 pub mod key;
+mod kind;
 mod origin;
 
+pub use kind::Kind;
 pub use origin::{Origin, OriginNames, OriginSource, PositionKind};
 
 /// An index beyond the last row is an error, not a panic.
@@ -30,12 +33,14 @@ pub struct Rows {
     pub times: Option<Int64Array>,
     /// [`Origin`] of each row, up to the first aggregate.
     pub origins: Option<UInt64Array>,
+    /// [`Kind`] of each row, none of them null; none: every row is an insert.
+    pub kinds: Option<UInt8Array>,
 }
 
 impl Rows {
-    /// Rows without event times and origins.
+    /// Inserts without event times and origins.
     pub fn plain(batch: RecordBatch) -> Self {
-        Self { batch, times: None, origins: None }
+        Self { batch, times: None, origins: None, kinds: None }
     }
 
     /// Number of rows.
@@ -48,7 +53,8 @@ impl Rows {
         self.len() == 0
     }
 
-    /// The rows where `mask` is true (not null, not false), in their order.
+    /// The rows where `mask` is true (not null, not false), in their order. An update of which only
+    /// one half stays becomes a delete or an insert.
     ///
     /// Errors: `mask` has another length.
     pub fn filter(&self, mask: &BooleanArray) -> Result<Self, ArrowError> {
@@ -67,10 +73,12 @@ impl Rows {
             batch: predicate.filter_record_batch(&self.batch)?,
             times: filtered(self.times.as_ref(), &predicate)?,
             origins: filtered(self.origins.as_ref(), &predicate)?,
+            kinds: self.kinds.as_ref().map(|kinds| kind::stay(kinds, kept(mask))),
         })
     }
 
-    /// The rows at `indices`, in that order.
+    /// The rows at `indices`, in that order. An update of which only one half is taken becomes a
+    /// delete or an insert.
     ///
     /// Errors: an index beyond the last row.
     pub fn take(&self, indices: &UInt32Array) -> Result<Self, ArrowError> {
@@ -85,17 +93,28 @@ impl Rows {
             batch: RecordBatch::try_new_with_options(self.batch.schema(), columns, &options)?,
             times: taken(self.times.as_ref(), indices)?,
             origins: taken(self.origins.as_ref(), indices)?,
+            kinds: self
+                .kinds
+                .as_ref()
+                .map(|kinds| kind::stay(kinds, indices.values().iter().map(|row| *row as usize))),
         })
     }
 
-    /// `length` rows from `offset`, without copying. Panics when they are not all there.
+    /// `length` rows from `offset`, without copying. Panics when they are not all there. Cut a
+    /// changelog only where [`Rows::cut`] says.
     #[must_use]
     pub fn slice(&self, offset: usize, length: usize) -> Self {
         Self {
             batch: self.batch.slice(offset, length),
             times: self.times.as_ref().map(|times| times.slice(offset, length)),
             origins: self.origins.as_ref().map(|origins| origins.slice(offset, length)),
+            kinds: self.kinds.as_ref().map(|kinds| kinds.slice(offset, length)),
         }
+    }
+
+    /// The first place from `at` on where a cut leaves the halves of every update together.
+    pub fn cut(&self, at: usize) -> usize {
+        self.kinds.as_ref().map_or(at, |kinds| kind::cut(kinds, at))
     }
 
     /// All rows of `parts` in order. One part alone is not copied.
@@ -113,14 +132,16 @@ impl Rows {
             batch: compute::concat_batches(first.batch.schema_ref(), batches)?,
             times: joined(parts, |part| part.times.as_ref())?,
             origins: joined(parts, |part| part.origins.as_ref())?,
+            kinds: kinds_of(parts),
         })
     }
 
-    /// Bytes that the rows take up, columns, times and origins together; of a slice, its share.
+    /// Bytes that the rows take up, columns, times, origins and kinds together; of a slice, its share.
     pub fn size_bytes(&self) -> usize {
         let columns: usize = self.batch.columns().iter().map(column_bytes).sum();
         let beside = usize::from(self.times.is_some()) + usize::from(self.origins.is_some());
-        columns + beside * size_of::<u64>() * self.len()
+        let kinds = if self.kinds.is_some() { self.len() } else { 0 };
+        columns + beside * size_of::<u64>() * self.len() + kinds
     }
 
     /// The same rows with other columns.
@@ -136,7 +157,14 @@ impl Rows {
             batch: RecordBatch::try_new_with_options(schema, columns, &options)?,
             times: self.times.clone(),
             origins: self.origins.clone(),
+            kinds: self.kinds.clone(),
         })
+    }
+
+    /// What row `index` says.
+    pub fn kind(&self, index: usize) -> Kind {
+        let number = self.kinds.as_ref().map(|kinds| kinds.value(index));
+        number.and_then(Kind::of).unwrap_or(Kind::Insert)
     }
 
     /// The greatest event time, if rows have times and there is a row.
@@ -185,6 +213,26 @@ fn joined<A: Array + Clone + 'static>(
         return Err(ArrowError::InvalidArgumentError(text.to_owned()));
     }
     downcast(compute::concat(&arrays)?).map(Some)
+}
+
+/// Of parts of which only some have kinds, the others are inserts.
+fn kinds_of(parts: &[Rows]) -> Option<UInt8Array> {
+    if parts.iter().all(|part| part.kinds.is_none()) {
+        return None;
+    }
+    let mut kinds = Vec::with_capacity(parts.iter().map(Rows::len).sum());
+    for part in parts {
+        match &part.kinds {
+            Some(own) => kinds.extend_from_slice(own.values()),
+            None => kinds.resize(kinds.len() + part.len(), Kind::Insert as u8),
+        }
+    }
+    Some(UInt8Array::from(kinds))
+}
+
+/// Places where `mask` is true.
+fn kept(mask: &BooleanArray) -> impl Iterator<Item = usize> {
+    (0..mask.len()).filter(|row| mask.is_valid(*row) && mask.value(*row))
 }
 
 fn downcast<A: Array + Clone + 'static>(array: ArrayRef) -> Result<A, ArrowError> {

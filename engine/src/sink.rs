@@ -36,6 +36,9 @@ mod print;
 pub mod publish;
 mod upload;
 
+/// Under this name the rows of a changelog have their kind, in front of their columns.
+pub const KIND_COLUMN: &str = "_op";
+
 /// One subtask's end of a sink step.
 #[async_trait]
 pub trait SinkWriter: Send {
@@ -147,16 +150,19 @@ pub struct StateFolder {
     pub path: Path,
 }
 
-/// Opens the writer of a sink step. Makes no request.
+/// Opens the writer of a sink step whose rows have `schema`, and kinds if they are a `changelog`.
+/// Makes no request.
 pub fn open(
     spec: &SinkSpec,
     writer: WriterId,
     schema: &SchemaRef,
+    changelog: bool,
     objects: &dyn Objects,
     state: &StateFolder,
 ) -> Result<Box<dyn SinkWriter>, SinkError> {
     let encoder = || {
-        Encoder::new(schema).map_err(|what| SinkError::Value { step: writer.step.clone(), what })
+        let encoder = Encoder::new(schema, changelog);
+        encoder.map_err(|what| SinkError::Value { step: writer.step.clone(), what })
     };
     match spec {
         SinkSpec::Files { uri, store } => {

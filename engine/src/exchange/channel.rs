@@ -115,8 +115,8 @@ impl RemoteSender {
                     self.window.take(cost);
                     self.put(frame::Body::Rows(bytes)).await?;
                 }
-                Err(CodecError::TooLarge { .. }) if rows.len() > 1 => {
-                    let half = rows.len() / 2;
+                Err(CodecError::TooLarge { .. }) if rows.cut(rows.len() / 2) < rows.len() => {
+                    let half = rows.cut(rows.len() / 2);
                     parts.push(rows.slice(half, rows.len() - half));
                     parts.push(rows.slice(0, half));
                 }

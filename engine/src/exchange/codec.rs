@@ -1,7 +1,7 @@
 //! Rows as bytes on the wire, and back.
 //!
 //! An Arrow IPC record batch without its schema (both ends know it from the graph), with event
-//! times and origins as further columns. In front of it stand 16 bytes: version, flags, length of
+//! times, origins and kinds as further columns. In front of it stand 16 bytes: version, flags, length of
 //! the IPC metadata, XXH3-64 of all that follows. docs/design/0005-protocol.md has the table.
 //!
 //! What must stay true: no bytes, however wrong, make `decode` panic or allocate more than they
@@ -10,9 +10,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt8Array};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt8Type, UInt64Type,
+};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::RecordBatchDecoder;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
@@ -20,7 +22,7 @@ use arrow::ipc::{MetadataVersion, root_as_message};
 use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::rows::Rows;
+use crate::rows::{Kind, Rows};
 
 mod layout;
 
@@ -28,6 +30,7 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 16;
 const FLAG_TIMES: u8 = 1;
 const FLAG_ORIGINS: u8 = 2;
+const FLAG_KINDS: u8 = 4;
 /// The IPC body begins at a multiple of this, so that columns can often be used where they lie.
 const ALIGN_BYTES: usize = 8;
 
@@ -153,7 +156,7 @@ impl Header {
         if version == 0 {
             return Err(wrong(0, "a version"));
         }
-        if flags & !(FLAG_TIMES | FLAG_ORIGINS) != 0 || zero1 != 0 || zero2 != 0 {
+        if flags & !(FLAG_TIMES | FLAG_ORIGINS | FLAG_KINDS) != 0 || zero1 != 0 || zero2 != 0 {
             return Err(wrong(1, "known flags"));
         }
         if u64::from_le_bytes(checksum) != xxh3_64(&bytes[HEADER_BYTES..]) {
@@ -171,7 +174,8 @@ impl Header {
 fn flags(rows: &Rows) -> u8 {
     let times = if rows.times.is_some() { FLAG_TIMES } else { 0 };
     let origins = if rows.origins.is_some() { FLAG_ORIGINS } else { 0 };
-    times | origins
+    let kinds = if rows.kinds.is_some() { FLAG_KINDS } else { 0 };
+    times | origins | kinds
 }
 
 fn wire_schema(schema: &SchemaRef, flags: u8) -> SchemaRef {
@@ -182,6 +186,9 @@ fn wire_schema(schema: &SchemaRef, flags: u8) -> SchemaRef {
     if flags & FLAG_ORIGINS != 0 {
         fields.push(Arc::new(Field::new("$origin", DataType::UInt64, true)));
     }
+    if flags & FLAG_KINDS != 0 {
+        fields.push(Arc::new(Field::new("$kind", DataType::UInt8, false)));
+    }
     Arc::new(Schema::new(fields))
 }
 
@@ -189,6 +196,7 @@ fn with_extras(rows: &Rows) -> Result<RecordBatch, CodecError> {
     let mut columns = rows.batch.columns().to_vec();
     columns.extend(rows.times.iter().map(|times| Arc::new(times.clone()) as ArrayRef));
     columns.extend(rows.origins.iter().map(|origins| Arc::new(origins.clone()) as ArrayRef));
+    columns.extend(rows.kinds.iter().map(|kinds| Arc::new(kinds.clone()) as ArrayRef));
     let schema = wire_schema(&rows.batch.schema(), flags(rows));
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     RecordBatch::try_new_with_options(schema, columns, &options).map_err(CodecError::Arrow)
@@ -200,13 +208,22 @@ fn without_extras(batch: &RecordBatch, schema: &SchemaRef, flags: u8) -> Result<
     let columns = batch.columns()[..width].to_vec();
     let mut extras = batch.columns()[width..].iter();
     let times = (flags & FLAG_TIMES != 0).then(|| extras.next()).flatten();
-    let origins = extras.next();
+    let origins = (flags & FLAG_ORIGINS != 0).then(|| extras.next()).flatten();
+    let kinds = extras.next().map(|kinds| kinds.as_primitive::<UInt8Type>().clone());
+    if kinds.as_ref().is_some_and(|kinds| !are_kinds(kinds)) {
+        return Err(CodecError::Damaged { offset: HEADER_BYTES, expected: "kinds of rows" });
+    }
     Ok(Rows {
         batch: RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
             .map_err(CodecError::Arrow)?,
         times: times.map(|times| times.as_primitive::<Int64Type>().clone()),
         origins: origins.map(|origins| origins.as_primitive::<UInt64Type>().clone()),
+        kinds,
     })
+}
+
+fn are_kinds(kinds: &UInt8Array) -> bool {
+    kinds.null_count() == 0 && kinds.values().iter().all(|kind| Kind::of(*kind).is_some())
 }
 
 #[cfg(test)]

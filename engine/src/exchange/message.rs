@@ -6,6 +6,7 @@ use crate::protocol::SplitProgress;
 use crate::rows::Rows;
 
 /// One message of a channel. A barrier overtakes nothing; watermarks never coalesce across it.
+#[expect(clippy::large_enum_variant, reason = "nearly all messages are rows, a batch each")]
 #[derive(Clone, Debug)]
 pub enum Message {
     /// Rows.

@@ -193,9 +193,11 @@ impl Destination {
             self.parts.clear();
             (self.rows, self.bytes) = (0, 0);
             let piece_rows = rows.len().div_ceil(pieces.max(1)).max(1);
-            for start in (0..rows.len()).step_by(piece_rows) {
-                let length = piece_rows.min(rows.len() - start);
-                self.end.send(rows.slice(start, length)).await?;
+            let mut start = 0;
+            while start < rows.len() {
+                let end = rows.cut((start + piece_rows).min(rows.len()));
+                self.end.send(rows.slice(start, end - start)).await?;
+                start = end;
             }
         }
         if let Some(progress) = self.progress.take() {

@@ -337,7 +337,8 @@ impl Blueprint {
             worker: self.worker.clone(),
         };
         let objects = self.objects.as_ref();
-        let writer = sink::open(spec, writer, &checked.schema, objects, &self.state);
+        let (schema, changelog) = (&checked.schema, checked.changelog);
+        let writer = sink::open(spec, writer, schema, changelog, objects, &self.state);
         Ok(SinkEnd { step, writer: writer.map_err(|error| LaunchError::Sink(Box::new(error)))? })
     }
 }

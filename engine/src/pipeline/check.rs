@@ -70,11 +70,12 @@ struct Output {
     paths: u64,
 }
 
-/// Columns, and whether rows have event time.
+/// Columns, whether rows have event time, and whether they may be revised.
 #[derive(Clone, Debug)]
 struct RowType {
     schema: SchemaRef,
     has_time: bool,
+    changelog: bool,
 }
 
 /// A step's checked verb, if nothing is wrong with it, and its output, as far as it is known.
@@ -153,6 +154,7 @@ impl Check<'_> {
             verb: outcome.verb?,
             schema: rows.schema,
             has_time: rows.has_time,
+            changelog: rows.changelog,
             signature: outcome.signature,
         })
     }

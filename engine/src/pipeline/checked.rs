@@ -32,6 +32,8 @@ pub struct CheckedStep {
     pub schema: SchemaRef,
     /// Whether its rows have event time.
     pub has_time: bool,
+    /// Whether its rows may be revised: they have kinds, and a sink writes them.
+    pub changelog: bool,
     /// Of a step with state: a fingerprint of what the state means. While it stays the same, the
     /// step takes up its old state.
     pub signature: Option<String>,

@@ -1,9 +1,11 @@
-//! Operations on whole batches keep columns, times and origins together.
+//! Operations on whole batches keep columns, times, origins and kinds together.
 
 use std::sync::Arc;
 
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -20,6 +22,7 @@ fn rows(range: std::ops::Range<i64>) -> Rows {
         batch: RecordBatch::try_new(Arc::new(schema), columns).unwrap(),
         times: Some(numbers.iter().map(|n| n * 10).collect()),
         origins: Some(numbers.iter().map(|n| n.unsigned_abs() + 100).collect()),
+        kinds: None,
     }
 }
 
@@ -80,4 +83,75 @@ fn greatest_time_and_origin_of_a_row() {
     assert_eq!(rows(0..4).origin(3), Some(Origin(103)));
     assert_eq!(rows(0..4).origin(4), None);
     assert_eq!(Rows::plain(rows(0..4).batch).origin(0), None);
+}
+
+/// Inserts, updates and deletes; two rows of an update have numbers one behind the other.
+fn changelog(changes: &[u8]) -> Rows {
+    let kinds: Vec<u8> = changes
+        .iter()
+        .flat_map(|change| match change {
+            0 => vec![Kind::Insert as u8],
+            1 => vec![Kind::Delete as u8],
+            _ => vec![Kind::Before as u8, Kind::After as u8],
+        })
+        .collect();
+    let length = i64::try_from(kinds.len()).unwrap();
+    Rows { kinds: Some(UInt8Array::from(kinds)), ..rows(0..length) }
+}
+
+fn kinds(rows: &Rows) -> Vec<&'static str> {
+    (0..rows.len()).map(|row| rows.kind(row).text()).collect()
+}
+
+#[test]
+fn of_an_update_one_half_becomes_an_insert_or_a_delete() {
+    let updates = changelog(&[2, 2]);
+    let mask = |kept: [bool; 4]| BooleanArray::from(kept.to_vec());
+    let halves = updates.filter(&mask([true, false, false, true])).unwrap();
+    assert_eq!((numbers(&halves), kinds(&halves)), (vec![0, 3], vec!["-D", "+I"]));
+    let one = updates.filter(&mask([false, true, true, true])).unwrap();
+    assert_eq!((numbers(&one), kinds(&one)), (vec![1, 2, 3], vec!["+I", "-U", "+U"]));
+    let last = updates.filter(&mask([true, true, true, false])).unwrap();
+    assert_eq!((numbers(&last), kinds(&last)), (vec![0, 1, 2], vec!["-U", "+U", "-D"]));
+    let taken = updates.take(&UInt32Array::from(vec![0, 2])).unwrap();
+    assert_eq!((numbers(&taken), kinds(&taken)), (vec![0, 2], vec!["-D", "-D"]));
+}
+
+#[test]
+fn rows_without_kinds_are_inserts_beside_others() {
+    let all = Rows::concat(&[rows(0..1), changelog(&[2]), rows(3..4)]).unwrap();
+    assert_eq!(kinds(&all), ["+I", "-U", "+U", "+I"]);
+    assert!(Rows::concat(&[rows(0..1), rows(1..2)]).unwrap().kinds.is_none());
+}
+
+proptest! {
+    /// Whatever stays of a changelog is one: each `-U` directly before its `+U`, and no row turns
+    /// from one that comes into one that goes.
+    #[test]
+    fn what_stays_of_a_changelog_is_a_changelog(
+        changes in vec(0..3_u8, 0..20), kept in vec(any::<bool>(), 40)
+    ) {
+        let all = changelog(&changes);
+        let mask = BooleanArray::from(kept[..all.len()].to_vec());
+        let indices: UInt32Array =
+            (0..).zip(&kept[..all.len()]).filter(|(_, kept)| **kept).map(|(row, _)| row).collect();
+        let taken = all.take(&indices).unwrap();
+        let rest = all.filter(&mask).unwrap();
+        prop_assert_eq!(kinds(&taken), kinds(&rest));
+        let numbers = numbers(&rest);
+        for (row, number) in numbers.iter().enumerate() {
+            let old = all.kind(usize::try_from(*number).unwrap());
+            prop_assert_eq!(rest.kind(row).retracts(), old.retracts());
+            let next = (row + 1 < rest.len()).then(|| (rest.kind(row + 1), numbers[row + 1]));
+            prop_assert_eq!(
+                rest.kind(row) == Kind::Before,
+                old == Kind::Before && next == Some((Kind::After, number + 1))
+            );
+        }
+        for at in 0..=rest.len() {
+            let cut = rest.cut(at);
+            prop_assert!(cut == at || cut == at + 1);
+            prop_assert!(cut == 0 || rest.kind(cut - 1) != Kind::Before);
+        }
+    }
 }

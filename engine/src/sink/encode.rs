@@ -2,13 +2,14 @@
 //!
 //! Timestamps as RFC 3339 with milliseconds and `Z`, dates as YYYY-MM-DD (years beyond 0000–9999
 //! with a sign and six digits, as in ISO 8601), integers and decimals as plain numbers, floats
-//! shortest that reads back, NaN and infinities as strings, binary in base64, nulls as `null`.
+//! shortest that reads back, NaN and infinities as strings, binary in base64, nulls as `null`. A
+//! row of a changelog has its kind in front.
 
 use std::io::Write as _;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, ListArray,
-    PrimitiveArray, RecordBatch, StringArray, StructArray,
+    PrimitiveArray, StringArray, StructArray,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Float64Type, Int32Type, Int64Type, Schema,
@@ -17,17 +18,22 @@ use arrow::datatypes::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use crate::rows::Rows;
+use crate::sink::KIND_COLUMN;
+
 const MS_PER_DAY: i64 = 86_400_000;
 
 /// Writes batches of one schema, row by row.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
     schema: Schema,
+    /// Rows have kinds.
+    changelog: bool,
 }
 
 impl Encoder {
     /// Errors: the column of a type that has no form in ndjson.
-    pub(crate) fn new(schema: &Schema) -> Result<Self, String> {
+    pub(crate) fn new(schema: &Schema, changelog: bool) -> Result<Self, String> {
         for field in schema.fields() {
             if !is_known(field.data_type()) {
                 return Err(format!(
@@ -37,14 +43,16 @@ impl Encoder {
                 ));
             }
         }
-        Ok(Self { schema: schema.clone() })
+        Ok(Self { schema: schema.clone(), changelog })
     }
 
     /// The rows of a batch, ready to be written one by one.
-    pub(crate) fn rows<'a>(&self, batch: &'a RecordBatch) -> RowEncoder<'a> {
+    pub(crate) fn rows<'a>(&self, rows: &'a Rows) -> RowEncoder<'a> {
+        let batch = &rows.batch;
         debug_assert_eq!(batch.num_columns(), self.schema.fields().len());
         let fields = self.schema.fields().iter();
-        RowEncoder { members: members(fields.map(AsRef::as_ref), batch.columns()) }
+        let members = members(fields.map(AsRef::as_ref), batch.columns());
+        RowEncoder { members, kinds: self.changelog.then_some(rows) }
     }
 }
 
@@ -69,12 +77,25 @@ fn is_known(data_type: &DataType) -> bool {
 /// Writes rows of one batch.
 pub(crate) struct RowEncoder<'a> {
     members: Vec<Member<'a>>,
+    /// The rows whose kinds are written too.
+    kinds: Option<&'a Rows>,
 }
 
 impl RowEncoder<'_> {
     /// Appends row `row` as one line.
     pub(crate) fn line(&self, row: usize, out: &mut Vec<u8>) {
-        object(&self.members, row, out);
+        match self.kinds {
+            None => object(&self.members, row, out),
+            Some(rows) => {
+                let kind = rows.kind(row).text();
+                text(out, format_args!("{{\"{KIND_COLUMN}\":\"{kind}\""));
+                if !self.members.is_empty() {
+                    out.push(b',');
+                }
+                members_of(&self.members, row, out);
+                out.push(b'}');
+            }
+        }
         out.push(b'\n');
     }
 }
@@ -204,11 +225,15 @@ impl<'a> Values<'a> {
 
 fn object(members: &[Member<'_>], row: usize, out: &mut Vec<u8>) {
     out.push(b'{');
+    members_of(members, row, out);
+    out.push(b'}');
+}
+
+fn members_of(members: &[Member<'_>], row: usize, out: &mut Vec<u8>) {
     for member in members {
         out.extend_from_slice(&member.name);
         member.values.value(row, out);
     }
-    out.push(b'}');
 }
 
 fn text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

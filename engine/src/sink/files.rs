@@ -60,7 +60,7 @@ impl SinkWriter for FilesWriter {
             return Ok(());
         }
         let encoder = self.encoder.clone();
-        let lines = encoder.rows(&rows.batch);
+        let lines = encoder.rows(rows);
         let step = self.writer.step.clone();
         let piece = self.piece();
         for row in 0..rows.batch.num_rows() {

@@ -72,7 +72,7 @@ impl SinkWriter for PrintWriter {
         }
         self.left -= taken as u64;
         let encoder = self.encoder.clone();
-        let lines = encoder.rows(&rows.batch);
+        let lines = encoder.rows(rows);
         let step = self.writer.step.clone();
         let piece = self.piece();
         for row in 0..taken {

@@ -22,7 +22,7 @@ const FOLDER: &str = "out/delays";
 fn rows(from: i64, count: i64) -> Rows {
     let seq: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + count));
     let batch = RecordBatch::try_from_iter_with_nullable([("seq", seq, true)]).unwrap();
-    Rows { batch, times: None, origins: None }
+    Rows { batch, times: None, origins: None, kinds: None }
 }
 
 fn writer_id(generation: u64, subtask: u32) -> WriterId {
@@ -47,7 +47,7 @@ fn open_on(
 ) -> Result<Box<dyn SinkWriter>, SinkError> {
     let store: Arc<dyn ObjectStore> = Arc::new(store.clone());
     let state = StateFolder { store: Arc::clone(&store), path: Path::from("state/1-ab12") };
-    open(spec, id, &rows(0, 0).batch.schema(), &OneStore(store), &state)
+    open(spec, id, &rows(0, 0).batch.schema(), false, &OneStore(store), &state)
 }
 
 fn folder(store: &SimStore) -> Location {
@@ -153,8 +153,9 @@ fn a_large_piece_goes_in_parts_and_is_whole() {
         let objects = OneStore(Arc::new(store.clone()));
         let state = StateFolder { store: Arc::new(store.clone()), path: Path::default() };
         let schema = batch.schema();
-        let mut writer = open(&files_sink(), writer_id(1, 0), &schema, &objects, &state).unwrap();
-        writer.write(&Rows { batch, times: None, origins: None }).await.unwrap();
+        let mut writer =
+            open(&files_sink(), writer_id(1, 0), &schema, false, &objects, &state).unwrap();
+        writer.write(&Rows { batch, times: None, origins: None, kinds: None }).await.unwrap();
         let pieces = writer.cut(CheckpointId(1)).await.unwrap();
         assert_eq!(store.counts()[&Operation::PutPart], 5);
         publish(&folder(&store), &pieces[0]).await.unwrap();
@@ -196,7 +197,8 @@ fn a_column_that_ndjson_has_no_form_for_is_refused_when_the_sink_is_opened() {
     let schema = RecordBatch::try_from_iter([("d", bad)]).unwrap().schema();
     let store: Arc<dyn ObjectStore> = Arc::new(SimStore::new(SimStoreSettings::instant(1)));
     let state = StateFolder { store: Arc::clone(&store), path: Path::default() };
-    let Err(error) = open(&files_sink(), writer_id(1, 0), &schema, &OneStore(store), &state) else {
+    let Err(error) = open(&files_sink(), writer_id(1, 0), &schema, false, &OneStore(store), &state)
+    else {
         panic!("durations have no form");
     };
     assert!(error.is_fatal());
@@ -398,7 +400,8 @@ async fn on_a_disk_nothing_but_the_committed_file_stays() {
     let store: Arc<dyn ObjectStore> = Arc::new(SimStore::new(SimStoreSettings::instant(1)));
     let state = StateFolder { store, path: Path::default() };
     let schema = rows(0, 0).batch.schema();
-    let mut writer = open(&files_sink(), writer_id(1, 0), &schema, &objects, &state).unwrap();
+    let mut writer =
+        open(&files_sink(), writer_id(1, 0), &schema, false, &objects, &state).unwrap();
     writer.write(&rows(0, 3)).await.unwrap();
     let pieces = writer.cut(CheckpointId(1)).await.unwrap();
     // Opened anew, as a coordinator and another worker would: the folder exists by now.

@@ -79,7 +79,7 @@ impl Columns {
         let batch = batch
             .project(&self.output)
             .expect("the batch has the columns of `read`, of which `output` are some");
-        Ok(Rows { batch, times, origins: Some(origins) })
+        Ok(Rows { batch, times, origins: Some(origins), kinds: None })
     }
 }
 

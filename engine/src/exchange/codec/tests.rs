@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Rows of every type that travels, some values null.
-fn rows(values: &[Option<i64>], times: bool, origins: bool) -> Rows {
+fn rows(values: &[Option<i64>], times: bool, origins: bool, kinds: bool) -> Rows {
     let ints = || values.iter().copied();
     let text = ints().map(|v| v.map(|v| format!("t{v}")));
     let lists = ints().map(|v| v.map(|v| (0..v.rem_euclid(3)).map(move |i| Some(i + v))));
@@ -47,11 +47,12 @@ fn rows(values: &[Option<i64>], times: bool, origins: bool) -> Rows {
         batch: RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap(),
         times: times.then(|| Int64Array::from_iter_values(0..values.len() as i64)),
         origins: origins.then(|| UInt64Array::from_iter_values(0..values.len() as u64)),
+        kinds: kinds.then(|| (0..values.len()).map(|row| Some(row as u8 % 4)).collect()),
     }
 }
 
 fn same(a: &Rows, b: &Rows) -> bool {
-    a.batch == b.batch && a.times == b.times && a.origins == b.origins
+    a.batch == b.batch && a.times == b.times && a.origins == b.origins && a.kinds == b.kinds
 }
 
 fn patch(bytes: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Bytes {
@@ -73,9 +74,10 @@ proptest! {
         values in vec(proptest::option::of(any::<i64>()), 0..40),
         times in any::<bool>(),
         origins in any::<bool>(),
+        kinds in any::<bool>(),
         cut in 0..40_usize,
     ) {
-        let whole = rows(&values, times, origins);
+        let whole = rows(&values, times, origins, kinds);
         let start = cut.min(whole.len());
         for rows in [whole.slice(start, whole.len() - start), whole] {
             let bytes = encode(&rows).unwrap();
@@ -89,7 +91,7 @@ proptest! {
 
     #[test]
     fn one_wrong_byte_is_noticed(place in any::<prop::sample::Index>(), flip in 1..=255_u8) {
-        let rows = rows(&[Some(1), None, Some(-7)], true, true);
+        let rows = rows(&[Some(1), None, Some(-7)], true, true, true);
         let bytes = encode(&rows).unwrap();
         let bad = patch(&bytes, |bytes| { let i = place.index(bytes.len()); bytes[i] ^= flip; });
         prop_assert!(decode(&bad, &rows.batch.schema()).is_err());
@@ -101,7 +103,7 @@ proptest! {
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in proptest::option::of(any::<prop::sample::Index>()),
     ) {
-        let rows = rows(&[Some(1), None, Some(-7), Some(3)], true, true);
+        let rows = rows(&[Some(1), None, Some(-7), Some(3)], true, true, true);
         let bytes = encode(&rows).unwrap();
         let bad = patch(&bytes, |bytes| {
             for (place, byte) in &changes {
@@ -123,7 +125,7 @@ proptest! {
 /// Arrow's reader panics at offsets that are no whole numbers.
 #[test]
 fn buffers_of_broken_values_are_refused() {
-    let rows = rows(&[Some(1), None, Some(-7), Some(3)], true, true);
+    let rows = rows(&[Some(1), None, Some(-7), Some(3)], true, true, true);
     let bytes = encode(&rows).unwrap();
     let length = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
     let mut refused = 0;
@@ -141,7 +143,7 @@ fn buffers_of_broken_values_are_refused() {
 
 #[test]
 fn every_cut_is_an_error() {
-    let rows = rows(&[Some(1), Some(2)], true, false);
+    let rows = rows(&[Some(1), Some(2)], true, false, false);
     let bytes = encode(&rows).unwrap();
     for length in 0..bytes.len() {
         assert!(decode(&bytes.slice(..length), &rows.batch.schema()).is_err(), "{length}");
@@ -150,7 +152,7 @@ fn every_cut_is_an_error() {
 
 #[test]
 fn a_newer_version_is_refused_by_name() {
-    let rows = rows(&[Some(1)], false, false);
+    let rows = rows(&[Some(1)], false, false, false);
     let bytes = patch(&encode(&rows).unwrap(), |bytes| bytes[0] = 2);
     let error = decode(&bytes, &rows.batch.schema()).unwrap_err();
     assert_eq!(error.to_string(), "rows in version 2 of the encoding, this worker reads up to 1");
@@ -158,7 +160,7 @@ fn a_newer_version_is_refused_by_name() {
 
 #[test]
 fn rows_of_another_schema_are_refused() {
-    let rows = rows(&[Some(1), None], true, true);
+    let rows = rows(&[Some(1), None], true, true, true);
     let bytes = encode(&rows).unwrap();
     let fewer = Schema::new(rows.batch.schema().fields()[..2].to_vec());
     let error = decode(&bytes, &Arc::new(fewer)).unwrap_err().to_string();
@@ -183,4 +185,14 @@ fn a_batch_beyond_the_limit_is_refused() {
     let batch = RecordBatch::try_new(schema, vec![Arc::new(column)]).unwrap();
     let error = encode(&Rows::plain(batch)).unwrap_err();
     assert!(matches!(error, CodecError::TooLarge { rows: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_number_that_is_no_kind_is_damage() {
+    let rows = Rows {
+        kinds: Some(UInt8Array::from(vec![0, 4])),
+        ..rows(&[Some(1), Some(2)], true, false, false)
+    };
+    let error = decode(&encode(&rows).unwrap(), &rows.batch.schema()).unwrap_err().to_string();
+    assert!(error.contains("kinds of rows"), "{error}");
 }

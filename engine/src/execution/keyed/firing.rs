@@ -116,5 +116,5 @@ fn results(
         RecordBatch::try_new_with_options(Arc::clone(&definition.schema), columns, &options)
             .map_err(|error| bug(&error))?;
     let times: Int64Array = windows.iter().map(|window| window.result_time_ms()).collect();
-    Ok(Rows { batch, times: Some(times), origins: None })
+    Ok(Rows { batch, times: Some(times), origins: None, kinds: None })
 }

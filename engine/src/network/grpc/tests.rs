@@ -61,6 +61,7 @@ fn rows(numbers: std::ops::Range<i64>) -> Rows {
         batch: RecordBatch::try_new(schema(), columns).unwrap(),
         times: Some(numbers.collect()),
         origins: None,
+        kinds: None,
     }
 }
 

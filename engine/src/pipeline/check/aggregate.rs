@@ -19,7 +19,7 @@ pub(super) fn check(
     report: &mut Report<'_>,
 ) -> Outcome {
     let key = key(aggregate, &input.schema, report);
-    window(aggregate, input.has_time, report);
+    window(aggregate, input, report);
     let values = match weir_expr::compile_aggregates(&input.schema, &aggregate.values) {
         Ok(values) => Some(values),
         Err(errors) => {
@@ -40,7 +40,7 @@ pub(super) fn check(
         lateness_ms: aggregate.lateness_ms,
         aggregates: values,
     };
-    let rows = RowType { schema: Arc::new(schema), has_time: true };
+    let rows = RowType { schema: Arc::new(schema), has_time: true, changelog: false };
     let verb = sound.then_some(CheckedVerb::Aggregate(checked));
     Outcome { signature: Some(signature), ..Outcome::new(verb, rows) }
 }
@@ -71,13 +71,20 @@ fn key(aggregate: &AggregateSpec, schema: &Schema, report: &mut Report<'_>) -> O
     (key.len() == aggregate.key.len()).then_some(key)
 }
 
-fn window(aggregate: &AggregateSpec, has_time: bool, report: &mut Report<'_>) {
+fn window(aggregate: &AggregateSpec, input: &RowType, report: &mut Report<'_>) {
     const PLACE: &str = "aggregate.window";
-    if !has_time {
+    if !input.has_time {
         report.add(
             PLACE,
             "a window needs event time, and these rows have none; give every source of them an \
              `eventTime`",
+        );
+    }
+    if input.changelog {
+        report.add(
+            PLACE,
+            "an aggregate with a window takes no changelog, and these rows may be revised; leave \
+             the window out, or put the aggregate above the step that revises",
         );
     }
     if aggregate.window.size_ms < 1 {

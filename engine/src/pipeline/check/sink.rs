@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Outcome, Problem, Report, RowType, refused_column};
 use crate::pipeline::checked::CheckedVerb;
 use crate::pipeline::spec::{JobSpec, SinkSpec, Verb};
+use crate::sink::KIND_COLUMN;
 
 pub(super) fn check(sink: &SinkSpec, input: &RowType, report: &mut Report<'_>) -> Outcome {
     let before = report.problems.len();
@@ -18,6 +19,9 @@ pub(super) fn check(sink: &SinkSpec, input: &RowType, report: &mut Report<'_>) -
     };
     for message in input.schema.fields().iter().filter_map(|field| refused_column(field)) {
         report.add(place, format!("{message}; leave it out with a select"));
+    }
+    if input.changelog && input.schema.column_with_name(KIND_COLUMN).is_some() {
+        report.add(place, format!("these rows may be revised, and their kind is written as `{KIND_COLUMN}`, which is a column already; rename it with a select"));
     }
     let sound = report.problems.len() == before;
     Outcome::new(sound.then(|| CheckedVerb::Sink(sink.clone())), input.clone())

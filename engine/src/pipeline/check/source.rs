@@ -46,7 +46,10 @@ pub(super) fn check(
     });
     // An event time that is wrong is not missing: steps that need one are not to blame.
     let has_time = source.event_time.is_some() || matches!(source.kind, SourceKind::Keys { .. });
-    Outcome::new(sound.then_some(verb), RowType { schema: Arc::new(schema), has_time })
+    Outcome::new(
+        sound.then_some(verb),
+        RowType { schema: Arc::new(schema), has_time, changelog: false },
+    )
 }
 
 fn format_of(

@@ -23,7 +23,7 @@ pub(super) fn select(items: &[String], input: &RowType, report: &mut Report<'_>)
     match weir_expr::compile_select(&input.schema, items) {
         Ok(projection) => {
             let schema = Arc::clone(projection.schema());
-            let rows = RowType { schema, has_time: input.has_time };
+            let rows = RowType { schema, has_time: input.has_time, changelog: input.changelog };
             Outcome::new(Some(CheckedVerb::Select(projection)), rows)
         }
         Err(errors) => {
@@ -33,7 +33,7 @@ pub(super) fn select(items: &[String], input: &RowType, report: &mut Report<'_>)
     }
 }
 
-/// Rows have time if they have it in every input.
+/// Rows have time if they have it in every input, and may be revised if they may be in one.
 pub(super) fn union(step: &StepSpec, inputs: &[RowType], report: &mut Report<'_>) -> Outcome {
     let Some((first, others)) = inputs.split_first() else {
         return Outcome::unknown();
@@ -51,7 +51,8 @@ pub(super) fn union(step: &StepSpec, inputs: &[RowType], report: &mut Report<'_>
         }
     }
     let has_time = inputs.iter().all(|input| input.has_time);
-    let rows = RowType { schema: Arc::clone(&first.schema), has_time };
+    let changelog = inputs.iter().any(|input| input.changelog);
+    let rows = RowType { schema: Arc::clone(&first.schema), has_time, changelog };
     Outcome::new(sound.then_some(CheckedVerb::Union { reorder }), rows)
 }
 

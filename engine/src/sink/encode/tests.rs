@@ -15,10 +15,14 @@ use super::*;
 use crate::source::ndjson::RowBuilder;
 
 fn lines(batch: &RecordBatch) -> String {
-    let encoder = Encoder::new(&batch.schema()).unwrap();
-    let (rows, mut out) = (encoder.rows(batch), Vec::new());
-    for row in 0..batch.num_rows() {
-        rows.line(row, &mut out);
+    encoded(&Rows::plain(batch.clone()), false)
+}
+
+fn encoded(rows: &Rows, changelog: bool) -> String {
+    let encoder = Encoder::new(&rows.batch.schema(), changelog).unwrap();
+    let (lines, mut out) = (encoder.rows(rows), Vec::new());
+    for row in 0..rows.len() {
+        lines.line(row, &mut out);
     }
     String::from_utf8(out).unwrap()
 }
@@ -102,7 +106,7 @@ fn columns_keep_their_order_and_names_are_escaped() {
 #[test]
 fn a_type_without_a_form_is_refused_by_name() {
     let batch = column(Arc::new(TimestampSecondArray::from(vec![1])));
-    let refused = Encoder::new(&batch.schema()).unwrap_err();
+    let refused = Encoder::new(&batch.schema(), false).unwrap_err();
     assert!(refused.starts_with("column a is "), "{refused}");
     assert!(refused.ends_with(", which can't be written as ndjson"), "{refused}");
 }
@@ -190,4 +194,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn rows_of_a_changelog_have_their_kind_in_front() {
+    let batch = column(Arc::new(Int64Array::from(vec![1, 2, 3])));
+    let inserts = Rows::plain(batch.clone());
+    let kinds = Some(vec![1, 2, 3].into());
+    let changes = Rows { kinds, ..Rows::plain(batch) };
+    assert_eq!(
+        encoded(&changes, true),
+        "{\"_op\":\"-U\",\"a\":1}\n{\"_op\":\"+U\",\"a\":2}\n{\"_op\":\"-D\",\"a\":3}\n"
+    );
+    let first = encoded(&inserts.slice(0, 1), true);
+    assert_eq!(first, "{\"_op\":\"+I\",\"a\":1}\n");
+    assert_eq!(encoded(&inserts.slice(0, 1), false), "{\"a\":1}\n");
 }

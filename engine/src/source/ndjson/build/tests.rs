@@ -22,9 +22,9 @@ fn build(columns: &[(&str, &str)], lines: &[&str]) -> Result<RecordBatch, BadVal
 /// One column `a` of the type takes this value; written as a line it gives that text again.
 fn takes(data_type: &str, json: &str, written: &str) {
     let batch = build(&[("a", data_type)], &[&format!(r#"{{"a":{json}}}"#)]).unwrap();
-    let encoder = crate::sink::encode::Encoder::new(&batch.schema()).unwrap();
+    let encoder = crate::sink::encode::Encoder::new(&batch.schema(), false).unwrap();
     let mut out = Vec::new();
-    encoder.rows(&batch).line(0, &mut out);
+    encoder.rows(&crate::rows::Rows::plain(batch)).line(0, &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"a\":{written}}}\n"));
 }
 
