@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
-use weir_runtime::sim::Process;
+use weir_runtime::sim::{self, Process};
 use weir_runtime::{clock, random};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::network::{
     CoordinatorLink, Link, Network, ReceiverLink, Serving, Unreachable, WorkerService,
@@ -60,6 +61,7 @@ struct State {
     servers: BTreeMap<String, Server>,
     served: u64,
     cut_off: BTreeSet<String>,
+    trace_hash: u64,
     calls: Vec<Weak<Call>>,
 }
 
@@ -95,6 +97,7 @@ impl SimNetwork {
             servers: BTreeMap::new(),
             served: 0,
             cut_off: BTreeSet::new(),
+            trace_hash: 0,
             calls: Vec::new(),
         };
         let process = Process::new("network", 0);
@@ -124,6 +127,16 @@ impl SimNetwork {
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
 
+    /// Whether `address` is cut off.
+    pub fn is_cut_off(&self, address: &str) -> bool {
+        self.shared.lock().cut_off.contains(address)
+    }
+
+    /// A hash over all messages sent and delivered, in order, with their times and calls.
+    pub fn trace_hash(&self) -> u64 {
+        self.shared.lock().trace_hash
+    }
+
     /// Breaks all calls to `address`; messages in flight are lost.
     pub fn break_calls(&self, address: &str) {
         for call in self.shared.calls() {
@@ -147,7 +160,7 @@ impl SimNetwork {
         let (delay, refused) = {
             let mut state = self.shared.lock();
             state.counters.dials += 1;
-            (state.faults.draw_delay(), state.faults.draw_refusal())
+            (state.faults.draw_delay().0, state.faults.draw_refusal())
         };
         clock::sleep(delay).await;
         let through = self.shared.through(address);
@@ -238,6 +251,13 @@ impl Drop for Guard {
         if !killed {
             self.network.break_calls(&self.address);
         }
+    }
+}
+
+impl State {
+    fn note(&mut self, address: &str, number: u64, what: &str) {
+        let line = format!("{} {address} {number} {what}", sim::elapsed_ms());
+        self.trace_hash = xxh3_64_with_seed(line.as_bytes(), self.trace_hash);
     }
 }
 

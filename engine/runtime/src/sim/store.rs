@@ -41,6 +41,7 @@ struct State {
     planned: Vec<Planned>,
     content: Content,
     counts: BTreeMap<Operation, u64>,
+    struck: BTreeMap<&'static str, u64>,
     in_flight: u64,
     in_flight_max: u64,
     trace_hash: u64,
@@ -83,6 +84,7 @@ impl SimStore {
             planned: Vec::new(),
             content,
             counts: BTreeMap::new(),
+            struck: BTreeMap::new(),
             in_flight: 0,
             in_flight_max: 0,
             trace_hash: 0,
@@ -109,6 +111,11 @@ impl SimStore {
     /// Calls begun so far, by kind.
     pub fn counts(&self) -> BTreeMap<Operation, u64> {
         self.lock().counts.clone()
+    }
+
+    /// Faults that have happened so far, by kind.
+    pub fn struck(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().struck.clone()
     }
 
     /// Calls begun so far.
@@ -194,6 +201,9 @@ impl SimStore {
     {
         let call = self.begin(operation, path);
         pass(call.request_travel).await;
+        if let Some(fault) = call.fault.filter(|fault| *fault != Fault::CrashAfter) {
+            self.strike(fault);
+        }
         match call.fault {
             Some(Fault::ErrorBefore) => {
                 return self.refuse(&call, "error before", failure("no answer"));
@@ -220,7 +230,10 @@ impl SimStore {
             self.land(&call, effect).await
         };
         match call.fault {
-            Some(Fault::CrashAfter) => crash().await,
+            Some(Fault::CrashAfter) => {
+                self.strike(Fault::CrashAfter);
+                crash().await
+            }
             Some(Fault::LostAnswer) => self.refuse(&call, "lost answer", failure("answer lost")),
             _ => answer,
         }
@@ -278,6 +291,10 @@ impl SimStore {
     fn refuse<T>(&self, call: &Call, outcome: &str, error: Error) -> Result<T> {
         self.note(&call.caller, call.operation, &call.path, outcome);
         Err(error)
+    }
+
+    fn strike(&self, fault: Fault) {
+        *self.lock().struck.entry(fault.name()).or_default() += 1;
     }
 
     fn note(&self, caller: &str, operation: Operation, path: &Path, outcome: &str) {

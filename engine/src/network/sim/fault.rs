@@ -64,9 +64,11 @@ impl NetworkFaults {
         }
     }
 
-    pub(super) fn draw_delay(&self) -> Duration {
-        let stalled = if chance(self.stall_per_million) { self.stall } else { Duration::ZERO };
-        stalled + draw(&self.delay)
+    /// How long a message takes, and whether it stalls.
+    pub(super) fn draw_delay(&self) -> (Duration, bool) {
+        let stalls = chance(self.stall_per_million);
+        let stalled = if stalls { self.stall } else { Duration::ZERO };
+        (stalled + draw(&self.delay), stalls)
     }
 
     pub(super) fn draw_reset_delay(&self) -> Duration {
@@ -117,6 +119,10 @@ pub struct NetworkCounters {
     pub lost: u64,
     /// Calls broken by chance.
     pub breaks: u64,
+    /// Messages that took longer, with all behind them.
+    pub stalls: u64,
     /// Processes killed.
     pub crashes: u64,
+    /// Those of them that were killed before their message left them.
+    pub crashes_before: u64,
 }

@@ -106,7 +106,10 @@ impl Pump {
         self.shared.joined(&self.call.through).await;
         let permit = into.reserve().await?;
         permit.send(message.clone());
-        self.shared.lock().counters.delivered += 1;
+        let mut state = self.shared.lock();
+        state.counters.delivered += 1;
+        let delivered = state.counters.delivered;
+        state.note(&self.call.address, delivered, "delivered");
         Ok(())
     }
 
@@ -120,12 +123,16 @@ impl Pump {
         let crash = planned.or(drawn).filter(|_| self.from.process.is_some());
         let breaks = chance(state.faults.break_per_million);
         let twice = self.control && chance(state.faults.duplicate_control_per_million);
-        let due = clock::now() + state.faults.draw_delay();
+        let (delay, stalls) = state.faults.draw_delay();
+        let due = clock::now() + delay;
         let due = flight.back().map_or(due, |(last, _)| due.max(*last));
+        state.counters.stalls += u64::from(stalls);
         state.counters.crashes += u64::from(crash.is_some());
+        state.counters.crashes_before += u64::from(crash == Some(Crash::BeforeSend));
         state.counters.breaks += u64::from(breaks);
         state.counters.duplicated += u64::from(twice);
         state.counters.lost += u64::from(crash == Some(Crash::BeforeSend));
+        state.note(&self.call.address, sent, "sent");
         drop(state);
         if crash != Some(Crash::BeforeSend) {
             if twice {

@@ -1,6 +1,7 @@
 //! Simulated worker processes as a `Cluster`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,11 +26,21 @@ pub(crate) struct SimWorker {
     member: Arc<Mutex<Option<Member>>>,
     /// Set when it ended by itself.
     fault: Arc<Mutex<Option<String>>>,
+    /// Given up by its cluster, which cannot reach it, and running on.
+    is_stale: Arc<AtomicBool>,
 }
 
 impl SimWorker {
     pub(crate) fn address(&self) -> Option<String> {
         self.member.lock().expect("not poisoned").as_ref().map(|member| member.address.clone())
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        self.is_stale.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.process.is_killed() || self.is_stale()
     }
 
     fn state(&self) -> WorkerState {
@@ -39,6 +50,9 @@ impl SimWorker {
         if self.process.is_killed() {
             return WorkerState::Dead(Exit::Lost("killed".to_owned()));
         }
+        if self.is_stale() {
+            return WorkerState::Dead(Exit::Lost("its node does not answer".to_owned()));
+        }
         match self.member.lock().expect("not poisoned").clone() {
             Some(member) => WorkerState::Ready(member),
             None => WorkerState::Starting,
@@ -46,19 +60,32 @@ impl SimWorker {
     }
 }
 
-/// Workers that one coordinator process has started; shared with those who kill them.
+/// Workers of one cluster; shared with those who kill them.
 #[derive(Clone, Default)]
-pub(crate) struct Workers(Arc<Mutex<Vec<SimWorker>>>);
+pub(crate) struct Workers(Arc<Mutex<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    workers: Vec<SimWorker>,
+    /// Those that the cluster has forgotten and that run on.
+    stale: Vec<SimWorker>,
+    /// How many coordinators have taken the cluster over; only the last one may act on it.
+    taken_over: u64,
+}
 
 impl Workers {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.0.lock().expect("not poisoned")
+    }
+
     pub(crate) fn alive(&self) -> Vec<SimWorker> {
-        let workers = self.0.lock().expect("not poisoned");
-        workers.iter().filter(|worker| !worker.process.is_killed()).cloned().collect()
+        self.lock().workers.iter().filter(|worker| !worker.is_over()).cloned().collect()
     }
 
     /// What happens to children some time after their parent.
     pub(crate) fn kill_all(&self) {
-        for worker in self.alive() {
+        let shared = self.lock();
+        for worker in shared.workers.iter().chain(&shared.stale) {
             worker.process.kill();
         }
     }
@@ -72,18 +99,29 @@ pub(crate) struct SimCluster {
     changed: watch::Receiver<u64>,
     /// What `observe` gave last.
     seen: Vec<WorkerView>,
+    /// Which of the coordinators that took the workers over this is.
+    number: u64,
 }
 
 impl SimCluster {
     pub(crate) fn new(store: SimStore, network: SimNetwork, workers: Workers) -> Self {
         let (changes, changed) = watch::channel(0);
-        Self { store, network, workers, changes, changed, seen: Vec::new() }
+        let number = {
+            let mut shared = workers.lock();
+            shared.taken_over += 1;
+            shared.taken_over
+        };
+        Self { store, network, workers, changes, changed, seen: Vec::new(), number }
+    }
+
+    fn may_act(&self) -> bool {
+        self.workers.lock().taken_over == self.number
     }
 
     fn look(&self) -> Vec<WorkerView> {
-        let workers = self.workers.0.lock().expect("not poisoned");
+        let shared = self.workers.lock();
         let view = |w: &SimWorker| WorkerView { ordinal: w.ordinal, state: w.state() };
-        let mut views: Vec<WorkerView> = workers.iter().map(view).collect();
+        let mut views: Vec<WorkerView> = shared.workers.iter().map(view).collect();
         views.sort_by_key(|view| view.ordinal);
         views
     }
@@ -97,6 +135,9 @@ impl Cluster for SimCluster {
     }
 
     async fn start(&mut self, ordinal: u32) -> Result<(), ClusterError> {
+        if !self.may_act() {
+            return Ok(());
+        }
         let skew_ms = i64::try_from(random::below(1_200_000)).expect("small") - 600_000;
         let incarnation = random::id();
         let worker = SimWorker {
@@ -104,8 +145,9 @@ impl Cluster for SimCluster {
             process: Process::new(format!("worker-{incarnation}"), skew_ms),
             member: Arc::default(),
             fault: Arc::default(),
+            is_stale: Arc::default(),
         };
-        self.workers.0.lock().expect("not poisoned").push(worker.clone());
+        self.workers.lock().workers.push(worker.clone());
         let settings = WorkerSettings { incarnation: incarnation.clone(), token: TOKEN.to_owned() };
         let objects: Arc<dyn Objects> = Arc::new(OneStore(Arc::new(self.store.clone())));
         let network = Arc::new(self.network.clone());
@@ -131,15 +173,23 @@ impl Cluster for SimCluster {
     }
 
     async fn stop(&mut self, ordinal: u32) -> Result<(), ClusterError> {
-        for worker in self.workers.alive().iter().filter(|worker| worker.ordinal == ordinal) {
-            worker.process.kill();
+        let is_meant = |worker: &&SimWorker| self.may_act() && worker.ordinal == ordinal;
+        for worker in self.workers.alive().iter().filter(is_meant) {
+            // Its node does not answer either: it is given up and wakes up later.
+            if worker.address().is_some_and(|address| self.network.is_cut_off(&address)) {
+                worker.is_stale.store(true, Ordering::Relaxed);
+            } else {
+                worker.process.kill();
+            }
         }
         Ok(())
     }
 
     async fn forget(&mut self, ordinal: u32) {
-        let mut workers = self.workers.0.lock().expect("not poisoned");
-        workers.retain(|worker| worker.ordinal != ordinal || !worker.process.is_killed());
+        let mut shared = self.workers.lock();
+        let goes = |worker: &mut SimWorker| worker.ordinal == ordinal && worker.is_over();
+        let gone: Vec<SimWorker> = shared.workers.extract_if(.., goes).collect();
+        shared.stale.extend(gone);
     }
 
     async fn changed(&mut self) {

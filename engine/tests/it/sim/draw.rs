@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir_engine::network::sim::Crash;
 use weir_engine::pipeline::spec::{
     AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, SinkSpec, SourceKind,
     SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
 };
+use weir_runtime::sim::store::Planned;
 
 /// Event time of event 0 of `generate.keys`, as its documentation says.
 const FIRST_TIME_MS: i64 = 1_436_918_400_000;
@@ -39,9 +41,9 @@ pub(crate) enum Blow {
     Worker(u64),
     /// The coordinator is killed; its workers die up to ten seconds later.
     Coordinator { orphans_live: Duration },
-    /// A second coordinator starts while the first still lives.
+    /// A second coordinator starts while the first still lives: it is stale from then on.
     Second,
-    /// A worker is cut off for a while, and wakes up again.
+    /// A worker is cut off for a while, and wakes up again. When it was given up meanwhile it is stale.
     CutOff { worker: u64, lasts: Duration },
 }
 
@@ -49,16 +51,30 @@ pub(crate) enum Blow {
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) spec: JobSpec,
-    events: u64,
+    pub(crate) events: u64,
     distinct: u64,
     with_union: bool,
+    /// Rows go into a second sink too, before they are aggregated.
+    with_raw: bool,
     size_ms: i64,
+    /// Workers outlive their coordinator and are taken over by the next one.
+    pub(crate) keeps_workers: bool,
+    /// The coordinator is killed when all rows are read and the last checkpoint is not recorded yet.
+    pub(crate) kills_at_end: bool,
     pub(crate) blows: Vec<(Duration, Blow)>,
     /// Errors, lost and late answers, crashes at object calls.
     pub(crate) faulty_store: bool,
     /// Delays, breaks, duplicates; crashes at sends.
     pub(crate) faulty_network: bool,
     pub(crate) slow_ms: u64,
+    /// How long a listing takes at most.
+    pub(crate) list_ms: u64,
+    /// One fault at one object call.
+    pub(crate) planned: Option<Planned>,
+    /// A process is killed at this send (from 1) of the whole network.
+    pub(crate) crash_at: Option<(u64, Crash)>,
+    /// Logs and object calls are printed.
+    pub(crate) is_shown: bool,
 }
 
 impl Scenario {
@@ -68,20 +84,78 @@ impl Scenario {
         let distinct = 1 + draw.below(40);
         let size_ms = [100, 250, 1_000][usize::try_from(draw.below(3)).expect("small")];
         let with_union = draw.below(3) == 0;
-        let spec = spec(&mut draw, events, distinct, size_ms, with_union);
+        let with_raw = draw.below(2) == 0;
+        let mut spec = spec(&mut draw, events, distinct, size_ms, with_union);
+        spec.pipeline.extend(with_raw.then(|| files("raw", "kept")));
         let blows = (0..draw.below(4)).map(|_| blow(&mut draw)).collect();
+        let slow_ms = 1 + draw.below(20);
         Self {
             seed,
             spec,
             events,
             distinct,
             with_union,
+            with_raw,
             size_ms,
+            keeps_workers: draw.below(2) == 0,
+            kills_at_end: draw.below(3) == 0,
             blows,
             faulty_store: draw.below(2) == 0,
             faulty_network: draw.below(2) == 0,
-            slow_ms: 1 + draw.below(20),
+            slow_ms,
+            list_ms: slow_ms * [1, 50][usize::try_from(draw.below(2)).expect("small")],
+            planned: None,
+            crash_at: None,
+            is_shown: false,
         }
+    }
+
+    /// A short job on two workers to which nothing happens by chance.
+    pub(crate) fn quiet() -> Self {
+        let (events, distinct, size_ms) = (1_600, 10, 100);
+        let mut spec = spec(&mut Draw(1), events, distinct, size_ms, false);
+        spec.replicas = 2;
+        spec.slots = 1;
+        spec.checkpoint.interval_ms = 100;
+        spec.pipeline.push(files("raw", "kept"));
+        if let Verb::Source(source) = &mut spec.pipeline[0].verb {
+            source.rate = Some(2_000);
+        }
+        Self {
+            seed: 1,
+            spec,
+            events,
+            distinct,
+            with_union: false,
+            with_raw: true,
+            size_ms,
+            keeps_workers: false,
+            kills_at_end: false,
+            blows: Vec::new(),
+            faulty_store: false,
+            faulty_network: false,
+            slow_ms: 5,
+            list_ms: 5,
+            planned: None,
+            crash_at: None,
+            is_shown: false,
+        }
+    }
+
+    /// How often an event comes through the filters: through the union, once for each that keeps it.
+    fn kept(&self, event: i64) -> usize {
+        if self.with_union {
+            usize::from(event % 2 == 0) + usize::from(event % 3 == 0)
+        } else {
+            usize::from(event % 7 != 3)
+        }
+    }
+
+    /// How often each event must be committed to the sink before the aggregate.
+    pub(crate) fn expected_raw(&self) -> BTreeMap<i64, usize> {
+        let events = 0..i64::try_from(self.events).expect("small");
+        let kept = events.map(|event| (event, self.kept(event)));
+        kept.filter(|(_, times)| self.with_raw && *times > 0).collect()
     }
 
     /// The rows that must be committed, each once.
@@ -93,14 +167,8 @@ impl Scenario {
             let event = i64::try_from(event).expect("small");
             let time = FIRST_TIME_MS + event;
             let start = time.div_euclid(self.size_ms) * self.size_ms;
-            // Through the union comes what either filter keeps, once for each.
-            let kept = if self.with_union {
-                usize::from(event % 2 == 0) + usize::from(event % 3 == 0)
-            } else {
-                usize::from(event % 7 != 3)
-            };
             let group = (format!("k{number:08}"), start);
-            for _ in 0..kept {
+            for _ in 0..self.kept(event) {
                 groups.entry(group.clone()).or_default().push(event);
             }
         }
@@ -124,6 +192,12 @@ impl Scenario {
 fn step(id: &str, from: &[&str], verb: Verb) -> StepSpec {
     let from = from.iter().map(|step| (*step).to_owned()).collect();
     StepSpec { id: id.to_owned(), from, verb }
+}
+
+/// A sink into the folder of its own name.
+fn files(id: &str, from: &str) -> StepSpec {
+    let files = SinkSpec::Files { uri: id.to_owned(), store: StoreSpec::default() };
+    step(id, &[from], Verb::Sink(files))
 }
 
 fn spec(draw: &mut Draw, events: u64, distinct: u64, size_ms: i64, with_union: bool) -> JobSpec {
@@ -160,8 +234,7 @@ fn spec(draw: &mut Draw, events: u64, distinct: u64, size_ms: i64, with_union: b
         lateness_ms: 0,
     };
     pipeline.push(step("counts", &["kept"], Verb::Aggregate(aggregate)));
-    let files = SinkSpec::Files { uri: "out".to_owned(), store: StoreSpec::default() };
-    pipeline.push(step("out", &["counts"], Verb::Sink(files)));
+    pipeline.push(files("out", "counts"));
     JobSpec {
         name: "sim".to_owned(),
         replicas: u32::try_from(1 + draw.below(3)).expect("small"),
@@ -175,7 +248,11 @@ fn spec(draw: &mut Draw, events: u64, distinct: u64, size_ms: i64, with_union: b
             retained: u32::try_from(1 + draw.below(3)).expect("small"),
             tolerable_failures: None,
         },
-        failover: FailoverPolicy { timeout_ms: 5_000, restarts: 1_000, within_ms: 600_000 },
+        failover: FailoverPolicy {
+            timeout_ms: 2_000 + 3_000 * draw.below(2),
+            restarts: 1_000,
+            within_ms: 600_000,
+        },
         pipeline,
     }
 }

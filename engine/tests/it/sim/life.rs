@@ -1,5 +1,7 @@
 //! Runs a job until it is finished, whatever dies on the way.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,13 +11,14 @@ use weir_engine::coordinator::begin::{Begun, Request, begin};
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outside, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
-use weir_engine::network::sim::{NetworkFaults, SimNetwork};
+use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random, task};
 use weir_state::journal::Root;
 use weir_state::objects::Place;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::cluster::{SimCluster, TOKEN, Workers};
 use super::draw::{Blow, Scenario};
@@ -27,23 +30,29 @@ const FAULTS_LAST: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) const STATE: &str = "state";
 
-/// What a run met, summed over seeds.
+/// What a run met, by what it is, summed over seeds.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reached {
-    pub(crate) worker_kills: u64,
-    pub(crate) coordinator_kills: u64,
-    pub(crate) stale_coordinators: u64,
-    pub(crate) cut_offs: u64,
-    pub(crate) checkpoints: u64,
-}
+pub(crate) struct Reached(pub(crate) BTreeMap<&'static str, u64>);
 
 impl Reached {
+    fn count(&mut self, what: &'static str, times: u64) {
+        *self.0.entry(what).or_default() += times;
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
-        self.worker_kills += other.worker_kills;
-        self.coordinator_kills += other.coordinator_kills;
-        self.stale_coordinators += other.stale_coordinators;
-        self.cut_offs += other.cut_offs;
-        self.checkpoints += other.checkpoints;
+        for (what, times) in &other.0 {
+            self.count(what, *times);
+        }
+    }
+
+    fn add_network(&mut self, counters: &NetworkCounters) {
+        self.count("dial refused", counters.refused);
+        self.count("message repeated", counters.duplicated);
+        self.count("message lost", counters.lost);
+        self.count("message stalled", counters.stalls);
+        self.count("call broken", counters.breaks);
+        self.count("crash before a send", counters.crashes_before);
+        self.count("crash after a send", counters.crashes - counters.crashes_before);
     }
 }
 
@@ -51,7 +60,11 @@ impl Reached {
 #[derive(Clone, Debug)]
 pub(crate) struct Lived {
     pub(crate) store: SimStore,
+    /// Messages, object calls and what lies in the store at the end.
     pub(crate) trace_hash: u64,
+    /// Object calls and messages that were made.
+    pub(crate) calls: u64,
+    pub(crate) sends: u64,
     pub(crate) reached: Reached,
 }
 
@@ -79,6 +92,10 @@ struct World {
     store: SimStore,
     network: SimNetwork,
     reached: Reached,
+    /// Stale workers that woke up.
+    woken: Arc<AtomicU64>,
+    /// Of all coordinators, if workers outlive them.
+    workers: Workers,
     starts: u32,
 }
 
@@ -89,7 +106,8 @@ pub(crate) fn root(store: &SimStore) -> Root {
 pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
     let latency = Duration::from_millis(scenario.slow_ms);
     let mut settings = SimStoreSettings::with_latency(scenario.seed, Duration::ZERO, latency);
-    settings.keep_trace = std::env::var_os("SEED").is_some();
+    settings.list_latency = Duration::ZERO..=Duration::from_millis(scenario.list_ms);
+    settings.keep_trace = scenario.is_shown;
     if scenario.faulty_store {
         settings.faults = FaultRates {
             error_before: 5,
@@ -107,11 +125,19 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
     };
     let store = SimStore::new(settings);
     let network = SimNetwork::new(faults);
+    if let Some(planned) = &scenario.planned {
+        store.plan(planned.clone());
+    }
+    if let Some((send, crash)) = scenario.crash_at {
+        network.crash_at(send, crash);
+    }
     let world = World {
         scenario: scenario.clone(),
         store,
         network,
         reached: Reached::default(),
+        woken: Arc::default(),
+        workers: Workers::default(),
         starts: 0,
     };
     world.live().await
@@ -126,6 +152,7 @@ impl World {
         let mut due = clock::now() + next.map_or(Duration::ZERO, |(after, _)| after);
         let mut running = self.start();
         let mut stale: Vec<Running> = Vec::new();
+        let mut kills_at_end = self.scenario.kills_at_end;
         loop {
             clock::sleep(LOOK_EVERY).await;
             if clock::now() > stuck {
@@ -152,13 +179,21 @@ impl World {
                 None if running.process.is_killed() => running = self.restart(&running),
                 None => {}
             }
+            let rows_in = running.status.borrow().rows_in;
+            if kills_at_end && rows_in >= self.scenario.events && !running.process.is_killed() {
+                kills_at_end = false;
+                self.reached.count("coordinator killed at the end", 1);
+                let orphans_live = Duration::from_secs(5);
+                self.strike(Blow::Coordinator { orphans_live }, &mut running, &mut stale);
+            }
             if let Some((_, blow)) = next.filter(|_| clock::now() >= due) {
                 self.strike(blow, &mut running, &mut stale);
                 next = blows.next();
                 due = clock::now() + next.map_or(Duration::ZERO, |(after, _)| after);
             }
         }
-        self.reached.checkpoints += running.status.borrow().checkpoints;
+        let checkpoints = running.status.borrow().checkpoints;
+        self.reached.count("checkpoint", checkpoints);
         self.end(running, stale).await
     }
 
@@ -167,60 +202,66 @@ impl World {
             Blow::Worker(which) => {
                 let alive = running.workers.alive();
                 if !alive.is_empty() {
-                    self.reached.worker_kills += 1;
+                    self.reached.count("worker killed", 1);
                     alive[usize::try_from(which).expect("64 bits") % alive.len()].process.kill();
                 }
             }
             Blow::Coordinator { orphans_live } => {
-                self.reached.coordinator_kills += 1;
+                self.reached.count("coordinator killed", 1);
                 running.process.kill();
-                let orphans = running.workers.clone();
-                task::spawn(async move {
-                    clock::sleep(orphans_live).await;
-                    orphans.kill_all();
-                })
-                .detach();
+                self.orphan(running, orphans_live);
                 *running = self.start();
             }
             Blow::Second => {
-                self.reached.stale_coordinators += 1;
+                self.reached.count("coordinator made stale", 1);
                 let second = self.start();
                 stale.push(std::mem::replace(running, second));
             }
             Blow::CutOff { worker, lasts } => {
                 let alive = running.workers.alive();
                 let at = usize::try_from(worker).expect("64 bits") % alive.len().max(1);
-                if let Some(address) = alive.get(at).and_then(super::cluster::SimWorker::address) {
-                    self.reached.cut_offs += 1;
-                    self.network.cut_off(&address);
-                    let network = self.network.clone();
-                    task::spawn(async move {
-                        clock::sleep(lasts).await;
-                        network.join_again(&address);
-                    })
-                    .detach();
-                }
+                let Some(worker) = alive.get(at).cloned() else { return };
+                let Some(address) = worker.address() else { return };
+                self.reached.count("worker cut off", 1);
+                self.network.cut_off(&address);
+                let (network, woken) = (self.network.clone(), Arc::clone(&self.woken));
+                task::spawn(async move {
+                    clock::sleep(lasts).await;
+                    network.join_again(&address);
+                    let wakes = worker.is_stale() && !worker.process.is_killed();
+                    woken.fetch_add(u64::from(wakes), Ordering::Relaxed);
+                })
+                .detach();
             }
         }
     }
 
-    /// After a crash at an object call or a send: the workers are orphans.
+    /// After a crash at an object call or a send.
     fn restart(&mut self, dead: &Running) -> Running {
-        self.reached.coordinator_kills += 1;
+        self.reached.count("coordinator crashed", 1);
+        self.orphan(dead, Duration::from_millis(random::below(10_000)));
+        self.start()
+    }
+
+    /// The workers of a dead coordinator end some time later, or are taken over.
+    fn orphan(&mut self, dead: &Running, live: Duration) {
+        if self.scenario.keeps_workers {
+            self.reached.count("workers taken over", 1);
+            return;
+        }
         let orphans = dead.workers.clone();
-        let live = Duration::from_millis(random::below(10_000));
         task::spawn(async move {
             clock::sleep(live).await;
             orphans.kill_all();
         })
         .detach();
-        self.start()
     }
 
     fn start(&mut self) -> Running {
         self.starts += 1;
         let process = Process::new(format!("run-{}", self.starts), 0);
-        let workers = Workers::default();
+        let kept = self.scenario.keeps_workers.then(|| self.workers.clone());
+        let workers = kept.unwrap_or_default();
         let end: End = Arc::default();
         let (tell, status) = watch::channel(Status::default());
         let mut cluster =
@@ -256,7 +297,7 @@ impl World {
     }
 
     /// Lets everything that is stale wake up and do its worst, then ends it.
-    async fn end(self, running: Running, stale: Vec<Running>) -> Result<Lived, String> {
+    async fn end(mut self, running: Running, stale: Vec<Running>) -> Result<Lived, String> {
         clock::sleep(Duration::from_secs(60)).await;
         self.store.set_faults(FaultRates::default());
         for old in stale.iter().chain([&running]) {
@@ -264,6 +305,19 @@ impl World {
             old.workers.kill_all();
         }
         clock::sleep(Duration::from_secs(60)).await;
-        Ok(Lived { trace_hash: self.store.trace_hash(), store: self.store, reached: self.reached })
+        for (fault, times) in self.store.struck() {
+            self.reached.count(fault, times);
+        }
+        let sends = self.network.counters().sent;
+        self.reached.add_network(&self.network.counters());
+        self.reached.count("stale worker woken", self.woken.load(Ordering::Relaxed));
+        let mut trace_hash = self.store.trace_hash() ^ self.network.trace_hash().rotate_left(1);
+        for (name, _) in self.store.names() {
+            let bytes = self.store.peek(&Path::from(name.as_str())).unwrap_or_default();
+            trace_hash = xxh3_64_with_seed(name.as_bytes(), trace_hash);
+            trace_hash = xxh3_64_with_seed(&bytes, trace_hash);
+        }
+        let (calls, store, reached) = (self.store.calls(), self.store, self.reached);
+        Ok(Lived { store, trace_hash, calls, sends, reached })
     }
 }

@@ -23,6 +23,21 @@ pub enum Fault {
     DiskFull,
 }
 
+impl Fault {
+    /// What is counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::ErrorBefore => "error before",
+            Self::LostAnswer => "lost answer",
+            Self::Late(_) => "late",
+            Self::ExistsWithoutLanding => "exists without landing",
+            Self::CrashBefore => "crash before",
+            Self::CrashAfter => "crash after",
+            Self::DiskFull => "disk full",
+        }
+    }
+}
+
 /// How often faults happen by chance, each in calls of a thousand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultRates {

@@ -1,0 +1,42 @@
+//! A crash before and after each object call, and before and after each send, of a short job to
+//! which nothing else happens: one run for each.
+
+use weir_engine::network::sim::Crash;
+use weir_runtime::sim::store::{Fault, Planned};
+
+use super::draw::Scenario;
+use super::run;
+
+/// Runs the quiet job with `change`, for each number up to `count`.
+fn each(count: u64, change: impl Fn(&mut Scenario, u64)) {
+    let mut wrong = Vec::new();
+    for nth in 1..=count {
+        let mut scenario = Scenario::quiet();
+        change(&mut scenario, nth);
+        match run(&scenario) {
+            Ok(_) => {}
+            Err(what) => {
+                wrong.push(format!("{:?} {:?}: {what}", scenario.planned, scenario.crash_at));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_crash_before_or_after_any_object_call_changes_no_output() {
+    let calls = run(&Scenario::quiet()).expect("the quiet job is right").calls;
+    assert!(calls > 50, "only {calls} object calls");
+    for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+        each(calls, |scenario, nth| scenario.planned = Some(Planned::nth_call(nth, fault)));
+    }
+}
+
+#[test]
+fn a_crash_before_or_after_any_send_changes_no_output() {
+    let sends = run(&Scenario::quiet()).expect("the quiet job is right").sends;
+    assert!(sends > 150, "only {sends} sends");
+    for crash in [Crash::BeforeSend, Crash::AfterSend] {
+        each(sends, |scenario, nth| scenario.crash_at = Some((nth, crash)));
+    }
+}
