@@ -32,8 +32,8 @@ sim: ## Simulate the state store, the journal and whole jobs: SEEDS=n seeds each
 	SEEDS=$(SEEDS) cargo test --locked --workspace --test it -- --nocapture sim::
 
 .PHONY: sim-teeth
-sim-teeth: ## Plant ten faults, one after the other; the simulation must find each
-	cargo test --locked -p weir-engine --test it -- --ignored --nocapture teeth::
+sim-teeth: ## Plant faults in the code, one after the other; the simulation must find each
+	cargo test --locked --workspace --test it -- --nocapture teeth::
 
 .PHONY: generate
 generate: ## Write the generated files anew (the custom resource definition)

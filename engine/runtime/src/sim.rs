@@ -1,11 +1,14 @@
 //! The simulation kernel: a seeded runtime, simulated processes, a faulty object store.
 //!
+//! - `sim/store.rs` — the object store. `sim/planted.rs` — faults that show that tests have teeth.
+//!
 //! [`run`] drives a future on a current-thread runtime with tokio's paused clock and a seeded
 //! scheduler. [`Process`] groups tasks so that a kill ends all of them at their await points, as
 //! `kill -9` would between two system calls.
 //!
 //! What must stay true: the same seed gives the same run, step by step.
 
+pub mod planted;
 pub mod store;
 
 use std::cell::{Cell, RefCell};

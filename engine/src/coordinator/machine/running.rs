@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weir_runtime::clock::Instant;
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::CheckpointId;
 
 use super::crew::Crew;
@@ -223,6 +224,11 @@ impl Machine {
                 self.generation,
                 to_worker::Body::Commit(order).into(),
             ));
+        }
+        if planted(Planted::NotificationLost) {
+            let links: Vec<LinkId> = running.crew.links().collect();
+            links.into_iter().for_each(|link| running.crew.answer(link));
+            self.commits.believe_all();
         }
         let printed = self.commits.printed();
         if !printed.is_empty() {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use weir_runtime::sim::planted::{Planted, planted};
+
 use crate::ids::Generation;
 use crate::journal::JobState;
 use crate::names::{self, ObjectName, SinkFile};
@@ -104,7 +106,7 @@ impl<'a> Verdict<'a> {
     fn unnamed(&self, generation: Generation, why: Why) -> Fate {
         if generation > self.last {
             Fate::Stays(Why::Later)
-        } else if Some(generation) == self.living {
+        } else if Some(generation) == self.living && !planted(Planted::LivingSwept) {
             Fate::Stays(Why::Living)
         } else {
             Fate::Goes(why)

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use weir_runtime::random;
+use weir_runtime::sim::planted::{Planted, planted};
 
 use super::base::BaseState;
 use super::claims::{self, Claim};
@@ -11,7 +12,7 @@ use super::envelope::{Envelope, Kind};
 use super::error::JournalError;
 use super::reader::{self, Read};
 use super::record::{Authority, Body, Coordinator, Record};
-use super::state::JobState;
+use super::state::{Doomed, JobState};
 use super::{Folder, Root};
 use crate::ids::{CheckpointId, Seq, Term};
 use crate::names::Incarnation;
@@ -279,6 +280,9 @@ impl Journal {
         let payload = record.encode_to_vec().into();
         let bytes =
             Envelope { kind: Kind::Record, number: seq.0, id, incarnation, payload }.encode();
+        if planted(Planted::RetiredBeforeRecord) {
+            self.delete_given_up(&next).await?;
+        }
         self.sent = Some(Sent { seq, id, bytes, next });
         match self.settle().await? {
             Winner::Mine => Ok(seq),
@@ -325,7 +329,7 @@ impl Journal {
 
     /// A number that is ours counts only above the floor and while no later claim exists.
     async fn settled(&mut self, sent: Sent, winner: Winner) -> Result<Winner, JournalError> {
-        if winner == Winner::Other {
+        if winner == Winner::Other && !planted(Planted::LostNumberKept) {
             self.sent = None;
             return Ok(winner);
         }
@@ -411,6 +415,17 @@ impl Journal {
         self.folder.place.delete(&gone).await.map_err(JournalError::from)
     }
 
+    /// Only a planted fault does this before the record that gives the objects up.
+    async fn delete_given_up(&self, next: &JobState) -> Result<(), JournalError> {
+        let objects = self.objects();
+        let object = |doomed: &Doomed| match doomed {
+            Doomed::Object(name) => Some(objects.path(name)),
+            Doomed::Staged { .. } => None,
+        };
+        let doomed: Vec<_> = next.condemned.values().flatten().filter_map(object).collect();
+        objects.delete(&doomed).await.map_err(JournalError::from)
+    }
+
     fn check_owner(&self, owner: &str, authority: Authority) -> Result<(), JournalError> {
         let state = &self.read.state;
         if state.owner == owner || state.released || authority != Authority::Owner {
@@ -422,7 +437,7 @@ impl Journal {
     /// Whether this process, if it ever claimed, still reigns.
     fn check_reigning(&self) -> Result<(), JournalError> {
         let (state, Some(reign)) = (&self.read.state, &self.reign) else { return Ok(()) };
-        if state.term == reign.term {
+        if state.term == reign.term || planted(Planted::OldTermAccepted) {
             return Ok(());
         }
         if state.owner != reign.owner {
