@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use weir_state::objects::Place;
 
 use crate::pipeline::spec::StoreSpec;
 
-mod local;
+pub(crate) mod local;
 pub mod retry;
 
 /// The client's own repetitions: few, since `retry.rs` repeats as well.
@@ -118,11 +118,12 @@ fn open_s3(rest: &str, spec: &StoreSpec) -> Result<Location, String> {
         retry_timeout: CLIENT_RETRY_MAX,
         ..RetryConfig::default()
     };
-    let client = ClientOptions::new()
-        .with_timeout(CLIENT_REQUEST_MAX)
-        .with_connect_timeout(CLIENT_CONNECT_MAX);
+    let seconds = |limit: Duration| format!("{}s", limit.as_secs());
+    // Set one by one: options as a whole would displace those of the environment.
+    let client = AmazonS3ConfigKey::Client;
     let mut builder = AmazonS3Builder::from_env()
-        .with_client_options(client)
+        .with_config(client(ClientConfigKey::Timeout), seconds(CLIENT_REQUEST_MAX))
+        .with_config(client(ClientConfigKey::ConnectTimeout), seconds(CLIENT_CONNECT_MAX))
         .with_retry(retry)
         .with_bucket_name(bucket);
     if spec.allow_http {

@@ -78,6 +78,17 @@ pub enum SourceError {
         /// What is wrong.
         what: String,
     },
+    /// What the manifest says of the source is wrong. The check of the pipeline says it too, with
+    /// the path of the field.
+    #[error("{step}: {object}: {what}")]
+    Declaration {
+        /// Step.
+        step: String,
+        /// Object.
+        object: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The store does not answer. Retry.
     #[error("{step}: cannot read {object}")]
     Unreachable {
@@ -100,8 +111,11 @@ impl SourceError {
 
 /// Looks at the source once, when a run begins: its columns and splits, to be pinned.
 ///
-/// Errors: [`SourceError::Object`] for what the manifest's author must change (missing, damaged,
-/// not supported), [`SourceError::Unreachable`] when the store refuses or does not answer.
+/// The event time's column is not looked for: that is the check's, which knows its path.
+///
+/// Errors: [`SourceError::Object`] and [`SourceError::Declaration`] for what the manifest's author
+/// must change (missing, damaged, not supported), [`SourceError::Unreachable`] when the store
+/// refuses or does not answer.
 pub async fn plan(
     step: &str,
     spec: &SourceSpec,

@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use weir_crds::Inspected;
-use weir_engine::coordinator::begin;
+use weir_engine::coordinator::begin::{self, BeginError};
 use weir_engine::objects::RealObjects;
 use weir_engine::pipeline::spec::JobSpec;
 
+use crate::exit::chain;
 use crate::translate;
 
 /// A manifest that was read.
@@ -62,7 +63,13 @@ impl Manifest {
             let path = self.path_in_manifest(&problem.path);
             self.problems.push(format!("{path}: {}", problem.message));
         }
-        unreachable
+        let sentence = |error: &BeginError| match error {
+            BeginError::Unreachable { path, cause } => {
+                format!("{}: {}", self.path_in_manifest(path), chain(cause))
+            }
+            other => chain(other),
+        };
+        unreachable.iter().map(sentence).collect()
     }
 
     /// A path of the engine, which knows only the sound steps, as the manifest's.

@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use weir_engine::coordinator::begin::fresh::fresh;
@@ -21,7 +22,7 @@ use weir_state::journal::Root;
 use weir_state::objects::{StoreOptions, open};
 
 use crate::cli::RunArgs;
-use crate::exit::{Exit, report, say};
+use crate::exit::{Exit, chain, report, say};
 use crate::log;
 use crate::manifest::Manifest;
 
@@ -32,6 +33,12 @@ mod signals;
 
 use folder::JobFolder;
 use local::LocalCluster;
+
+/// How long sources that do not answer are waited for before the job has begun.
+const UNREACHABLE_MAX: Duration = Duration::from_secs(600);
+/// Pauses between two looks at them: the first, and the longest; each is twice the one before.
+const UNREACHABLE_PAUSE_FIRST: Duration = Duration::from_secs(1);
+const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Runs a job until it is finished, failed or suspended.
 pub(crate) async fn run(args: RunArgs) -> Exit {
@@ -44,25 +51,50 @@ pub(crate) async fn run(args: RunArgs) -> Exit {
         Ok(file) => log::to_file(file),
         Err(error) => return refused(&error),
     }
-    let request = match request(&args, spec, &base_folder, &folder).await {
-        Ok(request) => request,
-        Err(exit) => return exit,
+    let started = tokio::select! {
+        () = signals::stopped() => {
+            say("stopped before the job began; the same command begins it");
+            return Exit::Suspended;
+        }
+        started = start(&args, &spec, &base_folder, &folder) => started,
     };
-    if args.fresh
-        && let Err(error) =
-            fresh(&request.spec, &request.root, &request.owner, &*request.objects).await
-    {
-        return refused(&error);
-    }
-    let token = request.token.clone();
-    match begin(request).await {
-        Ok(Begun::Finished(summary)) => {
+    match started {
+        Ok((Begun::Finished(summary), _)) => {
             say(&format!("finished already: {summary}"));
             say("nothing was changed; --fresh deletes its state and output and runs it again");
             Exit::Done
         }
-        Ok(Begun::Ready(job)) => drive(*job, &folder, token).await,
-        Err(error) => not_begun(&args.file, &error),
+        Ok((Begun::Ready(job), token)) => drive(*job, &folder, token).await,
+        Err(exit) => exit,
+    }
+}
+
+/// Begins the job, with the run's token; waits for sources that do not answer.
+async fn start(
+    args: &RunArgs,
+    spec: &JobSpec,
+    base_folder: &Path,
+    folder: &JobFolder,
+) -> Result<(Begun, String), Exit> {
+    let deadline = clock::now() + UNREACHABLE_MAX;
+    let mut pause = UNREACHABLE_PAUSE_FIRST;
+    let mut fresh_wanted = args.fresh;
+    loop {
+        let request = request(args, spec.clone(), base_folder, folder).await?;
+        if std::mem::take(&mut fresh_wanted) {
+            let cleared = fresh(spec, &request.root, &request.owner, &*request.objects).await;
+            cleared.map_err(|error| refused(&error))?;
+        }
+        let token = request.token.clone();
+        match begin(request).await {
+            Ok(begun) => return Ok((begun, token)),
+            Err(error) if error.is_unreachable() && clock::now() + pause < deadline => {
+                say(&format!("{}; tried again in {} s", chain(&error), pause.as_secs()));
+                clock::sleep(pause).await;
+                pause = (pause * 2).min(UNREACHABLE_PAUSE_MAX);
+            }
+            Err(error) => return Err(not_begun(&args.file, &error)),
+        }
     }
 }
 

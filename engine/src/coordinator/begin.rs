@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
+use weir_runtime::task;
 use weir_state::gc::SinkFolders;
 use weir_state::ids::Term;
 use weir_state::journal::record::{Authority, Plan, StepBytes};
@@ -16,7 +17,7 @@ use weir_state::objects::{StoreError, probe_create_if_absent};
 use super::cleaner;
 use super::summary::Summary;
 use crate::network::Network;
-use crate::objects::{Objects, place};
+use crate::objects::{Objects, local, place};
 use crate::pipeline::check::{Problem, check};
 use crate::pipeline::checked::{CheckedJob, SourceSchemas};
 use crate::pipeline::graph::Graph;
@@ -140,13 +141,24 @@ pub enum BeginError {
         file: String,
     },
     /// A source does not answer: not the manifest's fault.
-    #[error("{path}: the source cannot be reached")]
+    #[error("{path}: the source is unreachable")]
     Unreachable {
         /// Where in the manifest.
         path: String,
         /// Cause.
         #[source]
         cause: Box<SourceError>,
+    },
+    /// Nothing can be written in a sink's folder.
+    #[error("{path}: nothing can be written in {folder}; choose another folder")]
+    Unwritable {
+        /// Where in the manifest.
+        path: String,
+        /// The folder.
+        folder: String,
+        /// Cause.
+        #[source]
+        cause: std::io::Error,
     },
     /// A sink's folder can't be looked at.
     #[error("{path}: the sink cannot be used")]
@@ -166,6 +178,11 @@ pub enum BeginError {
 }
 
 impl BeginError {
+    /// Whether a source did not answer: that is no fault of the manifest, and may pass.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
     /// Whether trying again with the same manifest and folders gives the same.
     pub fn is_bad_input(&self) -> bool {
         match self {
@@ -203,8 +220,12 @@ pub async fn begin(request: Request) -> Result<Begun, BeginError> {
         return Ok(Begun::Finished(Summary::from_bytes(summary)));
     }
     before.check_unfinished(&request.spec)?;
-    let sources = plan_sources(&request.spec, &before, &*request.objects).await?;
-    let (checked, plans) = check_job(&request.spec, sources)?;
+    let mut looked = plan_sources(&request.spec, &before, &*request.objects).await;
+    let checked = match (check_job(&request.spec, &looked), looked.unreachable.pop()) {
+        (Err(problems), _) if !problems.is_empty() => return Err(BeginError::Problems(problems)),
+        (_, Some(silent)) => return Err(unreachable(silent)),
+        (checked, None) => checked.map_err(BeginError::Problems)?,
+    };
     before.check_signatures(&checked)?;
     check_sinks(&request, &before).await?;
 
@@ -212,7 +233,7 @@ pub async fn begin(request: Request) -> Result<Begun, BeginError> {
         Some(journal) => journal,
         None => create(&request).await?,
     };
-    let sources = planned(&request, plans)?;
+    let sources = planned(&request, looked.plans)?;
     let job = claim(request, journal, checked, sources).await?;
     Ok(Begun::Ready(Box::new(job)))
 }
@@ -265,83 +286,103 @@ fn plan_record(
 
 type Plans = BTreeMap<String, SourcePlan>;
 
+/// What came of looking at the sources.
+#[derive(Default)]
+struct Looked {
+    plans: Plans,
+    /// Missing, damaged, not supported.
+    problems: Vec<Problem>,
+    /// What is wrong in the manifest itself; the check says it with the path of the field.
+    declared: Vec<Problem>,
+    /// Those that did not answer.
+    unreachable: Vec<(String, SourceError)>,
+}
+
 /// The plans that the journal has, and those of sources that are new.
-async fn plan_sources(
-    spec: &JobSpec,
-    before: &fit::Recorded,
-    objects: &dyn Objects,
-) -> Result<(Plans, Vec<Problem>), BeginError> {
-    let (mut plans, mut problems) = (Plans::new(), Vec::new());
+async fn plan_sources(spec: &JobSpec, before: &fit::Recorded, objects: &dyn Objects) -> Looked {
+    let mut looked = Looked::default();
     for (index, step) in spec.pipeline.iter().enumerate() {
         let Verb::Source(declared) = &step.verb else { continue };
         if let Some(plan) = before.sources.get(&step.id) {
-            plans.insert(step.id.clone(), plan.clone());
+            looked.plans.insert(step.id.clone(), plan.clone());
             continue;
         }
         let path = format!("spec.pipeline[{index}].source");
         match source::plan(&step.id, declared, objects).await {
             Ok(plan) => {
-                plans.insert(step.id.clone(), plan);
+                looked.plans.insert(step.id.clone(), plan);
             }
-            Err(cause @ SourceError::Unreachable { .. }) => {
-                return Err(BeginError::Unreachable { path, cause: cause.into() });
+            Err(cause @ SourceError::Unreachable { .. }) => looked.unreachable.push((path, cause)),
+            Err(cause @ SourceError::Declaration { .. }) => {
+                looked.declared.push(Problem { path, message: cause.to_string() });
             }
-            Err(cause) => problems.push(Problem { path, message: cause.to_string() }),
+            Err(cause) => looked.problems.push(Problem { path, message: cause.to_string() }),
         }
     }
-    Ok((plans, problems))
+    looked
 }
 
-/// Checks everything that can be checked; problems of sources and of steps come together.
-fn check_job(
-    spec: &JobSpec,
-    (plans, mut problems): (Plans, Vec<Problem>),
-) -> Result<(CheckedJob, Plans), BeginError> {
+/// Checks everything that can be checked; problems of sources and of steps come together, in the
+/// order of the steps.
+fn check_job(spec: &JobSpec, looked: &Looked) -> Result<CheckedJob, Vec<Problem>> {
+    let mut problems = looked.problems.clone();
     let mut schemas = SourceSchemas::new();
-    for (step, plan) in &plans {
+    for (step, plan) in &looked.plans {
         match source::schema(plan) {
             Ok(schema) => {
                 schemas.insert(step.clone(), schema.as_ref().clone());
             }
             Err(cause) => problems.push(Problem {
-                path: step_path(&spec.pipeline, step),
+                path: format!("{}.source", step_path(&spec.pipeline, step)),
                 message: cause.to_string(),
             }),
         }
     }
-    match check(spec, &schemas) {
-        Ok(checked) if problems.is_empty() => Ok((checked, plans)),
-        Ok(_) => Err(BeginError::Problems(problems)),
-        Err(more) => {
-            let fresh = more.into_iter().filter(|problem| {
-                // A source that can't be planned has no columns: that was said already.
-                !problems.iter().any(|known| problem.path.starts_with(&known.path))
-            });
-            let fresh: Vec<Problem> = fresh.collect();
-            problems.extend(fresh);
-            Err(BeginError::Problems(problems))
-        }
+    let (checked, more) = match check(spec, &schemas) {
+        Ok(checked) => (Some(checked), Vec::new()),
+        Err(more) => (None, more),
+    };
+    // What the check found below a source is what is wrong in its declaration.
+    let told = |path: &str| more.iter().any(|problem| is_below(&problem.path, path));
+    let declared = looked.declared.iter().filter(|problem| !told(&problem.path));
+    problems.extend(declared.cloned());
+    // A source that can't be planned has no columns: that was said already.
+    let silent = |path: &str| {
+        problems.iter().any(|problem| problem.path == path)
+            || looked.declared.iter().any(|problem| problem.path == path)
+            || looked.unreachable.iter().any(|(unreachable, _)| unreachable == path)
+    };
+    let more: Vec<Problem> = more.into_iter().filter(|problem| !silent(&problem.path)).collect();
+    problems.extend(more);
+    problems.sort_by_key(|problem| step_index(&problem.path));
+    match checked {
+        Some(checked) if problems.is_empty() => Ok(checked),
+        // Without its columns nothing is checked: then the source is what is wrong.
+        _ => Err(problems),
     }
 }
 
+fn is_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.starts_with(['.', '[']))
+}
+
+/// The index in `spec.pipeline[7].filter`; the last of all for another path.
+fn step_index(path: &str) -> usize {
+    let rest = path.strip_prefix("spec.pipeline[").and_then(|rest| rest.split_once(']'));
+    rest.and_then(|(index, _)| index.parse().ok()).unwrap_or(usize::MAX)
+}
+
 /// All problems of a manifest that show without a journal, for `weir validate`; second: sources
-/// that did not answer, each in one sentence.
-pub async fn problems(spec: &JobSpec, objects: &dyn Objects) -> (Vec<Problem>, Vec<String>) {
-    match plan_sources(spec, &fit::Recorded::default(), objects).await {
-        Ok(sources) => match check_job(spec, sources) {
-            Ok(_) => (Vec::new(), Vec::new()),
-            Err(BeginError::Problems(problems)) => (problems, Vec::new()),
-            Err(other) => (Vec::new(), vec![other.to_string()]),
-        },
-        Err(BeginError::Problems(problems)) => (problems, Vec::new()),
-        Err(unreachable) => {
-            let mut text = unreachable.to_string();
-            if let Some(cause) = std::error::Error::source(&unreachable) {
-                text = format!("{text}: {cause}");
-            }
-            (Vec::new(), vec![text])
-        }
-    }
+/// that did not answer.
+pub async fn problems(spec: &JobSpec, objects: &dyn Objects) -> (Vec<Problem>, Vec<BeginError>) {
+    let looked = plan_sources(spec, &fit::Recorded::default(), objects).await;
+    let problems = check_job(spec, &looked).err().unwrap_or_default();
+    let unreachable = looked.unreachable.into_iter().map(unreachable).collect();
+    (problems, unreachable)
+}
+
+fn unreachable((path, cause): (String, SourceError)) -> BeginError {
+    BeginError::Unreachable { path, cause: Box::new(cause) }
 }
 
 fn planned(request: &Request, plans: Plans) -> Result<BTreeMap<String, PlannedSource>, BeginError> {
@@ -372,6 +413,11 @@ async fn check_sinks(request: &Request, before: &fit::Recorded) -> Result<(), Be
         }
         let path = format!("spec.pipeline[{index}].sink");
         let failed = |cause| BeginError::Sink { path: path.clone(), cause: Box::new(cause) };
+        if let Some(folder) = request.objects.local_folder(uri)
+            && let Ok(Err(cause)) = task::blocking(move || local::probe(&folder)).await
+        {
+            return Err(BeginError::Unwritable { path, folder: uri.clone(), cause });
+        }
         let folder = request.objects.open(uri, store);
         let folder =
             folder.map_err(|cause| failed(SinkError::Uri { step: step.id.clone(), cause }))?;

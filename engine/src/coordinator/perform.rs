@@ -3,7 +3,6 @@
 //! Journal writes are awaited here, by the job's one owning task, because nothing may be decided
 //! before they are settled; control streams keep their heartbeats meanwhile.
 
-use std::error::Error;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -21,6 +20,7 @@ use super::run::{Streams, greeting};
 use super::status::Phase;
 use super::summary::{Summary, Totals};
 use crate::cluster::Member;
+use crate::execution::error::chain;
 use crate::protocol::{Ack, Deploy, Piece, ToWorker, WorkerRef, to_worker};
 
 /// How often a record is written anew, after the journal's own repetitions.
@@ -273,15 +273,4 @@ fn stopped(error: &JournalError) -> Phase {
         Remedy::StopWriting => Phase::Fenced(chain(error)),
         _ => Phase::Failed(chain(error)),
     }
-}
-
-/// An error and its causes as one text.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

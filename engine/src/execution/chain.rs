@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
+use arrow::array::UInt64Array;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use weir_expr::{Predicate, Projection, RowError};
 
 use super::counters::Counters;
 use super::error::StageError;
-use super::names::RowNames;
+use super::names::{RowNames, key_text};
 use crate::pipeline::checked::{CheckedJob, CheckedVerb};
 use crate::pipeline::graph;
-use crate::rows::Rows;
+use crate::rows::{Origin, Rows};
 
 /// Where rows leave a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +37,23 @@ pub(crate) struct SinkLeaf {
 
 /// The compiled tree of one stage. Immutable but for its counters.
 pub(crate) struct Chain {
+    /// Of a keyed stage, how many of its head's columns are the key. They come first.
+    key_columns: Option<usize>,
     nodes: Vec<Node>,
     roots: Vec<usize>,
     counters: Arc<Counters>,
     names: Arc<RowNames>,
+}
+
+/// Why a batch did not get through.
+enum Failure {
+    /// A step failed on one of these rows.
+    Row {
+        step: String,
+        rows: Rows,
+        error: RowError,
+    },
+    Bug(StageError),
 }
 
 struct Node {
@@ -62,20 +76,51 @@ impl Chain {
     /// by their index in the graph.
     pub(crate) fn new(
         job: &CheckedJob,
-        outputs: &[graph::Node],
+        stage: &graph::Stage,
         counters: Arc<Counters>,
         names: Arc<RowNames>,
     ) -> (Self, Vec<SinkLeaf>, Vec<usize>) {
         let mut builder = Builder { job, nodes: Vec::new(), sinks: Vec::new(), edges: Vec::new() };
-        let roots = outputs.iter().map(|node| builder.add(node)).collect();
-        let chain = Self { nodes: builder.nodes, roots, counters, names };
+        let roots = stage.outputs.iter().map(|node| builder.add(node)).collect();
+        let key_columns = match &job.steps[stage.step].verb {
+            CheckedVerb::Aggregate(aggregate) => Some(aggregate.key.len()),
+            _ => None,
+        };
+        let chain = Self { key_columns, nodes: builder.nodes, roots, counters, names };
         (chain, builder.sinks, builder.edges)
     }
 
     /// Runs a batch through the tree. What reaches the leaves is given in order of the tree.
     ///
-    /// Errors: the first row that fails, named by its origin.
+    /// Errors: the first row that fails, named by its origin, or behind an aggregate by its key.
     pub(crate) fn run(&self, rows: Rows, out: &mut Vec<(Leaf, Rows)>) -> Result<(), StageError> {
+        let Some(key_columns) = self.key_columns else {
+            return self.walk(rows, out).map_err(|failure| match failure {
+                Failure::Row { step, rows, error } => self.names.row_error(&step, &rows, &error),
+                Failure::Bug(error) => error,
+            });
+        };
+        // Behind an aggregate rows have no origin: which row of the batch they come from stands in
+        // its place, until they leave the stage.
+        let numbers: UInt64Array = (0..rows.len() as u64).map(Some).collect();
+        let head = rows.batch.clone();
+        let first = out.len();
+        let walked = self.walk(Rows { origins: Some(numbers), ..rows }, out);
+        for (_, rows) in &mut out[first..] {
+            rows.origins = None;
+        }
+        walked.map_err(|failure| match failure {
+            Failure::Row { step, rows, error } => {
+                let row = rows.origin(error.row).map_or(0, |Origin(row)| row);
+                let row = usize::try_from(row).unwrap_or_default();
+                let key = key_text(&head.columns()[..key_columns], row);
+                StageError::Key { step, key, message: error.message }
+            }
+            Failure::Bug(error) => error,
+        })
+    }
+
+    fn walk(&self, rows: Rows, out: &mut Vec<(Leaf, Rows)>) -> Result<(), Failure> {
         let mut work: Vec<(usize, Rows)> = Vec::with_capacity(self.roots.len());
         work.extend(self.roots.iter().rev().map(|root| (*root, rows.clone())));
         drop(rows);
@@ -97,9 +142,10 @@ impl Chain {
         Ok(())
     }
 
-    fn apply(&self, node: &Node, rows: Rows) -> Result<Rows, StageError> {
-        let bad_row = |error: RowError| self.names.row_error(&node.id, &rows, &error);
-        let bug = |error: ArrowError| self.names.bug(&node.id, &error);
+    fn apply(&self, node: &Node, rows: Rows) -> Result<Rows, Failure> {
+        let bad_row =
+            |error: RowError| Failure::Row { step: node.id.clone(), rows: rows.clone(), error };
+        let bug = |error: ArrowError| Failure::Bug(self.names.bug(&node.id, &error));
         match &node.op {
             Op::Filter(predicate) => {
                 let mask = predicate.evaluate(&rows.batch).map_err(bad_row)?;

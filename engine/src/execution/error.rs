@@ -1,8 +1,6 @@
 //! Why a stage task stops, in the user's words, and what to do about it.
 
 use std::error::Error;
-use std::fmt::Write as _;
-
 use std::sync::Arc;
 
 use weir_state::StateError;
@@ -31,11 +29,11 @@ pub(crate) enum StageError {
     },
 
     /// A step failed behind the first aggregate.
-    #[error("{step}: key {key}: {message}")]
+    #[error("{step}: {key}: {message}")]
     Key {
         /// Step.
         step: String,
-        /// Values of the key columns.
+        /// Which key.
         key: String,
         /// What happened.
         message: String,
@@ -65,11 +63,11 @@ pub(crate) enum StageError {
     },
 
     /// A value in the state is not what this step writes.
-    #[error("{step}: state of key {key}: {message}")]
+    #[error("{step}: state of {key}: {message}")]
     StateValue {
         /// Step.
         step: String,
-        /// Values of the key columns.
+        /// Which key.
         key: String,
         /// What is wrong.
         message: String,
@@ -135,14 +133,37 @@ impl StageError {
     }
 }
 
-/// An error with all its causes, in one line.
+/// An error with all its causes, in one line. A cause that its error quotes already is not
+/// repeated.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        // Writing to a string can't fail.
-        let _ = write!(text, ": {inner}");
+        let next = inner.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write x")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the store says: {0}")]
+    struct Inner(#[source] std::io::Error);
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let error = Outer(Inner(std::io::Error::other("disk full")));
+        assert_eq!(chain(&error), "cannot write x: the store says: disk full");
+    }
 }

@@ -307,8 +307,7 @@ impl Blueprint {
         let subtask = context.id().subtask;
         let counters = Arc::clone(context.counters());
         let names = self.names(subtask);
-        let (chain, sinks, edges) =
-            Chain::new(&self.job, &stage.outputs, Arc::clone(&counters), names);
+        let (chain, sinks, edges) = Chain::new(&self.job, stage, Arc::clone(&counters), names);
         let sinks = sinks.iter().map(|leaf| self.sink(*leaf, subtask));
         let sinks = sinks.collect::<Result<Vec<_>, _>>()?;
         let edges = edges.iter().map(|edge| OutputEdge {

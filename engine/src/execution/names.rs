@@ -52,7 +52,8 @@ impl RowNames {
     }
 }
 
-/// The values of the key columns in row `row`: `(EWR, 7)`, or `EWR` when there is one.
+/// Which key row `row` has, by the values of its columns: `key (EWR, 7)`, or `key EWR` when there is
+/// one; `the global group` when there is none.
 pub(crate) fn key_text(columns: &[ArrayRef], row: usize) -> String {
     let value = |column: &ArrayRef| -> Result<String, ArrowError> {
         if column.is_null(row) { Ok("null".to_owned()) } else { array_value_to_string(column, row) }
@@ -60,9 +61,9 @@ pub(crate) fn key_text(columns: &[ArrayRef], row: usize) -> String {
     let values = columns.iter().map(|column| value(column).unwrap_or_else(|_| "?".to_owned()));
     let values: Vec<String> = values.collect();
     let text = match values.as_slice() {
-        [] => "() of the global group".to_owned(),
-        [one] => one.clone(),
-        several => format!("({})", several.join(", ")),
+        [] => "the global group".to_owned(),
+        [one] => format!("key {one}"),
+        several => format!("key ({})", several.join(", ")),
     };
     text.chars().take(KEY_CHARS_MAX).collect()
 }
@@ -79,8 +80,8 @@ mod tests {
     fn keys_are_named_by_their_values() {
         let names: ArrayRef = Arc::new(StringArray::from(vec![Some("EWR"), None]));
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7, -1]));
-        assert_eq!(key_text(&[Arc::clone(&names)], 0), "EWR");
-        assert_eq!(key_text(&[names, numbers], 1), "(null, -1)");
-        assert_eq!(key_text(&[], 0), "() of the global group");
+        assert_eq!(key_text(&[Arc::clone(&names)], 0), "key EWR");
+        assert_eq!(key_text(&[names, numbers], 1), "key (null, -1)");
+        assert_eq!(key_text(&[], 0), "the global group");
     }
 }

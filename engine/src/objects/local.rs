@@ -27,6 +27,19 @@ pub(crate) fn open(path: &std::path::Path) -> Result<Location, String> {
     Ok(Location { store: Arc::new(store), path: Path::from_iter(parts) })
 }
 
+/// Whether files and folders can be made in a folder, or in the deepest above it that exists.
+pub(crate) fn probe(folder: &std::path::Path) -> std::io::Result<()> {
+    let folder = without_dots(&std::path::absolute(folder)?);
+    let mut root = folder.as_path();
+    while !root.try_exists()? {
+        root = root.parent().unwrap_or(std::path::Path::new("/"));
+    }
+    // The name of a probe that a crash left says what it is.
+    let probe = root.join(format!(".weir-probe-{}", weir_runtime::random::id()));
+    std::fs::create_dir(&probe)?;
+    std::fs::remove_dir(&probe)
+}
+
 /// The path that `file://` and this mean, with its `%xx` read; `None` when a host is named.
 pub(crate) fn path_of_uri(rest: &str) -> Option<PathBuf> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
@@ -74,6 +87,20 @@ mod tests {
         assert_eq!(path_of_uri("/a%20b/100%"), Some("/a b/100%".into()));
         assert_eq!(path_of_uri("localhost/a"), Some("/a".into()));
         assert_eq!(path_of_uri("host/a"), None);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_found_out_and_nothing_is_left() {
+        let base = tempfile::tempdir().unwrap();
+        probe(&base.path().join("a/b")).unwrap();
+        probe(base.path()).unwrap();
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 0);
+        std::fs::write(base.path().join("file"), "").unwrap();
+        for folder in ["file", "file/below"] {
+            let kind = probe(&base.path().join(folder)).unwrap_err().kind();
+            assert_eq!(kind, std::io::ErrorKind::NotADirectory, "{folder}");
+        }
+        assert!(probe(std::path::Path::new("/proc/nowhere")).is_err());
     }
 
     #[tokio::test]

@@ -29,6 +29,8 @@ pub(crate) use lines::{Lines, Range};
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// Characters of a bad row's text that an error shows.
 const TEXT_CHARS_MAX: usize = 200;
+/// Fewest characters that are shown of a longer line.
+const EXCERPT_CHARS_LEAST: usize = 50;
 
 /// Reads the rest of one byte range of a file.
 pub(crate) struct NdjsonReader {
@@ -123,8 +125,11 @@ fn excerpt(line: &[u8], at: usize) -> String {
     let chars_before = String::from_utf8_lossy(&line[..at.min(line.len())]).chars().count();
     // From the line's beginning, unless what is wrong would be cut off.
     let skipped = if chars_before < TEXT_CHARS_MAX * 3 / 4 { 0 } else { chars_before };
+    // Near the end of the line what stands before it says more.
+    let chars = text.chars().count();
+    let skipped = skipped.min(chars.saturating_sub(EXCERPT_CHARS_LEAST));
     let shown: String = text.chars().skip(skipped).take(TEXT_CHARS_MAX).collect();
-    let more = text.chars().count() > skipped + TEXT_CHARS_MAX;
+    let more = chars > skipped + TEXT_CHARS_MAX;
     format!("{}{shown}{}", if skipped > 0 { "…" } else { "" }, if more { "…" } else { "" })
 }
 

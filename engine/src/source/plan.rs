@@ -6,7 +6,6 @@ use crate::objects::{Location, Objects};
 use crate::pipeline::spec::{FileFormat, SourceKind, SourceSpec, StoreSpec};
 use crate::protocol::{SourcePlan, Split};
 use crate::source::SourceError;
-use crate::source::columns::{Columns, Reading};
 use crate::source::keys::{Keys, TIME_COLUMN};
 use crate::source::ndjson::stream::Compression;
 use crate::source::object::PinnedObject;
@@ -27,28 +26,17 @@ pub(crate) async fn plan(
         SourceKind::Keys { .. } => (Keys::schema(), Vec::new()),
         SourceKind::Files { uri, format, schema, store } => {
             let location = open(step, uri, store, objects)?;
-            let declared = declared_schema(step, uri, schema.as_deref())?;
-            match (format_of(step, uri, *format)?, declared) {
-                (FileFormat::Parquet, None) => parquet(step, uri, location).await?,
-                (FileFormat::Parquet, Some(_)) => {
-                    let what = "has its own schema; `schema` is for ndjson";
-                    return Err(object_error(step, uri, what));
-                }
-                (FileFormat::Ndjson, Some(schema)) => {
+            match format_of(step, uri, *format)? {
+                FileFormat::Parquet => parquet(step, uri, location).await?,
+                FileFormat::Ndjson => {
+                    // Looked at first: a file that is missing is said beside a schema that is wrong.
                     let object = PinnedObject::look(step, uri, location).await?;
-                    (schema, ndjson_splits(&object))
-                }
-                (FileFormat::Ndjson, None) => {
-                    let what = "ndjson without `schema` is not built yet; declare its columns as \
-                                `schema: {name: type}`";
-                    return Err(object_error(step, uri, what));
+                    let splits = ndjson_splits(&object);
+                    (declared_schema(step, uri, schema.as_deref())?, splits)
                 }
             }
         }
     };
-    let event_time = event_time_column(spec);
-    Columns::new(&schema, None, event_time, Reading::Needed)
-        .map_err(|what| object_error(step, spec_name(spec), &what))?;
     let columns = weir_expr::types::write_schema(&schema);
     let schema_json = serde_json::to_string(&columns).expect("pairs of strings are JSON");
     Ok(SourcePlan { step: step.to_owned(), schema_json, splits })
@@ -103,11 +91,11 @@ pub(crate) fn format_of(
     match suffix.map(|(_, suffix)| suffix) {
         Some("parquet") => Ok(FileFormat::Parquet),
         Some("ndjson" | "jsonl") => Ok(FileFormat::Ndjson),
-        Some("csv") => Err(object_error(step, uri, "csv is not built yet")),
+        Some("csv") => Err(declaration_error(step, uri, "csv is not built yet")),
         _ if uri.contains(['*', '?', '[']) => {
-            Err(object_error(step, uri, "a glob is not built yet; name one file"))
+            Err(declaration_error(step, uri, "a glob is not built yet; name one file"))
         }
-        _ => Err(object_error(
+        _ => Err(declaration_error(
             step,
             uri,
             "its suffix tells no format; declare `format: parquet` or `format: ndjson` \
@@ -120,15 +108,26 @@ pub(crate) fn object_error(step: &str, object: &str, what: &str) -> SourceError 
     SourceError::Object { step: step.to_owned(), object: object.to_owned(), what: what.to_owned() }
 }
 
+fn declaration_error(step: &str, object: &str, what: &str) -> SourceError {
+    SourceError::Declaration {
+        step: step.to_owned(),
+        object: object.to_owned(),
+        what: what.to_owned(),
+    }
+}
+
 fn declared_schema(
     step: &str,
     uri: &str,
     columns: Option<&[(String, String)]>,
-) -> Result<Option<Schema>, SourceError> {
-    columns
-        .map(weir_expr::types::read_schema)
-        .transpose()
-        .map_err(|cause| object_error(step, uri, &format!("schema: {cause}")))
+) -> Result<Schema, SourceError> {
+    let Some(columns) = columns else {
+        let what = "ndjson without `schema` is not built yet; declare its columns as \
+                    `schema: {name: type}`";
+        return Err(declaration_error(step, uri, what));
+    };
+    weir_expr::types::read_schema(columns)
+        .map_err(|cause| declaration_error(step, uri, &format!("schema: {cause}")))
 }
 
 async fn parquet(

@@ -278,10 +278,14 @@ async fn what_the_author_of_a_manifest_must_change_is_said() {
 #[tokio::test]
 async fn an_event_time_must_be_a_timestamp_that_exists() {
     let (_, objects) = stored("x.parquet", parquet_bytes(Compression::SNAPPY, None)).await;
-    let error = plan_error(&with_time(files("x.parquet"), "when"), &objects).await;
-    assert_eq!(error, "in: x.parquet: has no column when for the event time");
-    let error = plan_error(&with_time(files("x.parquet"), "seq"), &objects).await;
-    assert_eq!(error, "in: x.parquet: its column seq is int64, but event time needs a timestamp");
+    let error = async |column: &str| {
+        let spec = with_time(files("x.parquet"), column);
+        let plan = plan("in", &spec, &objects).await.unwrap();
+        Source::new(&spec, &plan, 0, &objects).err().unwrap().to_string()
+    };
+    assert_eq!(error("when").await, "in: x.parquet: has no column when for the event time");
+    let expected = "in: x.parquet: its column seq is int64, but event time needs a timestamp";
+    assert_eq!(error("seq").await, expected);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use object_store::{
 };
 use weir_runtime::clock;
 
+pub(crate) use self::error::refusal;
 pub use self::error::{StoreError, StoreOperation};
 pub use self::open::{Credentials, StoreOptions, open, open_existing};
 pub use self::probe::probe_create_if_absent;

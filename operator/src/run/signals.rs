@@ -30,6 +30,15 @@ pub(crate) fn listen(wish: watch::Sender<Wanted>) {
     .detach();
 }
 
+/// Ends with the first signal. Before the job has begun there is nothing to suspend.
+pub(crate) async fn stopped() {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => next(&mut interrupt, &mut terminate).await,
+        // As long as they cannot be listened to they end the process.
+        _ => std::future::pending().await,
+    }
+}
+
 async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -267,6 +267,9 @@ pub(super) fn argument(side: Typed, to: &DataType, function: &str) -> Result<Typ
         Binary, BinaryView, Date32, Float64, LargeBinary, LargeUtf8, Null, Utf8, Utf8View,
     };
     let from = side.data_type.clone();
+    // Functions take a timestamp of any unit; all of ours have one.
+    let ours = types::timestamp();
+    let to = if matches!(to, DataType::Timestamp(..)) { &ours } else { to };
     let text = matches!(to, Utf8 | LargeUtf8 | Utf8View);
     let natural = match &from {
         Null => true,

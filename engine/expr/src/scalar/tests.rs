@@ -405,6 +405,11 @@ fn functions_of_text_and_time() {
             "timestamp",
             "2013-01-01T10:00:00Z | null | 1969-12-31T23:00:00Z",
         ),
+        (
+            "date_trunc('month', day)",
+            "timestamp",
+            "2013-01-01T00:00:00Z | null | 1969-12-01T00:00:00Z",
+        ),
         ("extract(hour from t)", "int32", "10 | null | 23"),
         ("date_part('year', day)", "int32", "2013 | null | 1969"),
         (

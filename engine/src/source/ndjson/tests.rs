@@ -275,7 +275,12 @@ fn the_text_of_a_bad_row_is_cut_at_200_characters() {
         // What is wrong is shown, wherever it is.
         let text = format!("{{\"b\":\"{long}\",\"a\":\"seven\"}}");
         let error = File::new("x.ndjson", text, &[("a", "int64")]).await.error().await;
-        assert!(error.ends_with("is expected: …\"seven\"}"), "{error}");
+        let shown = error.split_once("is expected: ").unwrap().1;
+        assert_eq!(shown, format!("…{}\",\"a\":\"seven\"}}", "é".repeat(36)));
+        // Also of a line that ends too early.
+        let text = format!("{{\"b\":\"{long}");
+        let error = File::new("x.ndjson", text, &[("a", "int64")]).await.error().await;
+        assert!(error.ends_with(&format!(": …{}", "é".repeat(50))), "{error}");
     });
 }
 

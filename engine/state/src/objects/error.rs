@@ -107,23 +107,36 @@ impl StoreError {
     }
 
     pub(super) fn classify(operation: StoreOperation, object: String, cause: Error) -> Self {
-        let denied =
-            matches!(cause, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
-        match http_status(&cause) {
-            Some(401 | 403) => return Self::Denied { operation, object, cause },
-            Some(507) => return Self::Full { operation, object, cause },
-            _ => {}
+        match refusal(&cause) {
+            Some(Refusal::Full) => Self::Full { operation, object, cause },
+            Some(Refusal::Denied) => Self::Denied { operation, object, cause },
+            None => Self::Failed { operation, object, cause },
         }
-        match io_kind(&cause) {
-            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                Self::Full { operation, object, cause }
-            }
-            Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                Self::Denied { operation, object, cause }
-            }
-            _ if denied => Self::Denied { operation, object, cause },
-            _ => Self::Failed { operation, object, cause },
-        }
+    }
+}
+
+/// What a store says that goes on until somebody does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No space is left.
+    Full,
+    /// The right is missing.
+    Denied,
+}
+
+/// Whether `error` is one that trying again does not cure.
+pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
+    use io::ErrorKind;
+    match http_status(error) {
+        Some(401 | 403) => return Some(Refusal::Denied),
+        Some(507) => return Some(Refusal::Full),
+        _ => {}
+    }
+    match io_kind(error) {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Some(Refusal::Full),
+        Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Some(Refusal::Denied),
+        _ => matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+            .then_some(Refusal::Denied),
     }
 }
 

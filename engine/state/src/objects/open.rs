@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use weir_runtime::task;
 
 use super::{Place, StoreError, StoreOperation};
@@ -136,9 +136,12 @@ async fn open_local(uri: &str, folder: PathBuf, create: bool) -> Result<Place, S
     });
     let folder = match opened.await.map_err(|error| bad(error.to_string()))? {
         Ok(folder) if folder.is_dir() => folder,
-        Ok(_) => return Err(bad("it is no folder".to_owned())),
+        Ok(_) => return Err(bad("it is no folder; name another".to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !create => {
             return Err(StoreError::Missing { uri: uri.to_owned() });
+        }
+        Err(error) if is_no_place(&error) => {
+            return Err(bad(format!("no folder can be made there, name another: {error}")));
         }
         Err(error) => {
             let cause = object_store::Error::Generic { store: "local", source: Box::new(error) };
@@ -154,6 +157,18 @@ async fn open_local(uri: &str, folder: PathBuf, create: bool) -> Result<Place, S
     Ok(Place::new(Arc::new(store), Path::default(), uri).at(Some(folder)))
 }
 
+/// Whether it is the path that is wrong: a file is in the way, or nothing can be made there.
+fn is_no_place(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidFilename
+    )
+}
+
 fn open_memory(uri: &str, name: String, prefix: Path) -> Place {
     let mut stores = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     let store: Arc<dyn ObjectStore> = Arc::clone(stores.entry(name).or_default()) as _;
@@ -166,16 +181,17 @@ fn open_s3(
     prefix: Path,
     options: &StoreOptions,
 ) -> Result<Place, StoreError> {
-    let client = ClientOptions::new()
-        .with_timeout(CLIENT_REQUEST_MAX)
-        .with_connect_timeout(CLIENT_CONNECT_MAX);
     let retry = RetryConfig {
         max_retries: CLIENT_RETRIES_MAX,
         retry_timeout: CLIENT_RETRY_MAX,
         ..RetryConfig::default()
     };
+    let seconds = |limit: Duration| format!("{}s", limit.as_secs());
+    // Set one by one: options as a whole would displace those of the environment.
+    let client = AmazonS3ConfigKey::Client;
     let mut builder = AmazonS3Builder::from_env()
-        .with_client_options(client)
+        .with_config(client(ClientConfigKey::Timeout), seconds(CLIENT_REQUEST_MAX))
+        .with_config(client(ClientConfigKey::ConnectTimeout), seconds(CLIENT_CONNECT_MAX))
         .with_retry(retry)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_bucket_name(bucket);

@@ -17,7 +17,7 @@ use weir_runtime::clock;
 
 use super::Settings;
 use crate::error::{StateError, StoreOp};
-use crate::objects::Backoff;
+use crate::objects::{Backoff, refusal};
 use crate::version::TableHandle;
 
 /// State objects lie in this folder of the incarnation's.
@@ -232,6 +232,11 @@ fn final_or_attempt(error: object_store::Error, path: &Path, op: StoreOp) -> Fai
             Failed::Final(StateError::Missing { object })
         }
         Error::NotSupported { .. } | Error::NotImplemented { .. } | Error::InvalidPath { .. } => {
+            let source = Arc::new(error);
+            Failed::Final(StateError::Store { op, object, attempts: 1, source })
+        }
+        // A full disk or a right that is missing stays for longer than a few attempts: said at once.
+        error if refusal(&error).is_some() => {
             let source = Arc::new(error);
             Failed::Final(StateError::Store { op, object, attempts: 1, source })
         }
