@@ -96,7 +96,7 @@ impl Chain {
     pub(crate) fn run(&self, rows: Rows, out: &mut Vec<(Leaf, Rows)>) -> Result<(), StageError> {
         let Some(key_columns) = self.key_columns else {
             return self.walk(rows, out).map_err(|failure| match failure {
-                Failure::Row { step, rows, error } => self.names.row_error(&step, &rows, &error),
+                Failure::Row(row) => self.names.row_error(&row.step, &row.rows, &row.error),
                 Failure::Bug(error) => error,
             });
         };
@@ -110,7 +110,8 @@ impl Chain {
             rows.origins = None;
         }
         walked.map_err(|failure| match failure {
-            Failure::Row { step, rows, error } => {
+            Failure::Row(row) => {
+                let FailedRow { step, rows, error } = *row;
                 let row = rows.origin(error.row).map_or(0, |Origin(row)| row);
                 let row = usize::try_from(row).unwrap_or_default();
                 let key = key_text(&head.columns()[..key_columns], row);
@@ -143,8 +144,9 @@ impl Chain {
     }
 
     fn apply(&self, node: &Node, rows: Rows) -> Result<Rows, Failure> {
-        let bad_row =
-            |error: RowError| Failure::Row { step: node.id.clone(), rows: rows.clone(), error };
+        let bad_row = |error: RowError| {
+            Failure::Row(Box::new(FailedRow { step: node.id.clone(), rows: rows.clone(), error }))
+        };
         let bug = |error: ArrowError| Failure::Bug(self.names.bug(&node.id, &error));
         match &node.op {
             Op::Filter(predicate) => {

@@ -12,7 +12,7 @@ use weir_state::objects::{
     Credentials, Place, StoreError, StoreOptions, open, open_existing, probe_create_if_absent,
 };
 
-use crate::s3_stub::{Behaviour, Stub};
+use crate::s3_stub::{ANY_PORT, Behaviour, Stub};
 
 fn new_job() -> NewJob {
     NewJob { job: "demo".into(), owner: "me".into(), key_groups: 8 }
@@ -174,7 +174,7 @@ async fn a_folder_that_is_missing_is_made_for_writing_and_named_for_reading() {
     std::fs::write(folder.path().join("file"), "x").unwrap();
     let file = folder.path().join("file");
     let error = open_existing(file.to_str().unwrap(), &StoreOptions::default()).await.unwrap_err();
-    assert!(error.to_string().ends_with("it is no folder"), "{error}");
+    assert!(error.to_string().ends_with("it is no folder; name another"), "{error}");
 }
 
 // The kernel lets nobody, not even root, make files in /sys.
@@ -206,7 +206,7 @@ fn s3(stub: &Stub) -> StoreOptions {
 
 #[tokio::test]
 async fn a_journal_lives_in_s3() {
-    let stub = Stub::start(Behaviour::Good).await;
+    let stub = Stub::start_at(ANY_PORT, Behaviour::Good).await;
     let place = open("s3://bucket/jobs/demo", &s3(&stub)).await.unwrap();
     live_and_finish(place.clone()).await;
     assert!(names(&place).await.iter().all(|name| name.starts_with("jobs/demo/")));
@@ -219,7 +219,7 @@ async fn a_journal_lives_in_s3() {
 #[tokio::test]
 async fn an_s3_store_that_ignores_the_condition_is_refused_by_name() {
     for behaviour in [Behaviour::IgnoresCondition, Behaviour::RefusesCondition] {
-        let stub = Stub::start(behaviour).await;
+        let stub = Stub::start_at(ANY_PORT, behaviour).await;
         let place = open("s3://bucket/jobs/demo", &s3(&stub)).await.unwrap();
         let error = Journal::create(&Root::new(place), &new_job(), None).await.unwrap_err();
         let start = "the store of s3://bucket/jobs/demo does not honour create-if-absent";
@@ -229,7 +229,7 @@ async fn an_s3_store_that_ignores_the_condition_is_refused_by_name() {
 
 #[tokio::test]
 async fn an_s3_store_that_denies_is_named_with_what_to_do() {
-    let stub = Stub::start(Behaviour::Denies).await;
+    let stub = Stub::start_at(ANY_PORT, Behaviour::Denies).await;
     let place = open("s3://bucket/jobs/demo", &s3(&stub)).await.unwrap();
     let error = Journal::create(&Root::new(place), &new_job(), None).await.unwrap_err();
     assert!(error.to_string().contains("permission denied; give this user the right"), "{error}");
