@@ -47,13 +47,15 @@ pub(crate) struct Chain {
 
 /// Why a batch did not get through.
 enum Failure {
-    /// A step failed on one of these rows.
-    Row {
-        step: String,
-        rows: Rows,
-        error: RowError,
-    },
-    Bug(StageError),
+    Row(Box<FailedRow>),
+    Bug(Box<StageError>),
+}
+
+/// A step failed on one of these rows.
+struct FailedRow {
+    step: String,
+    rows: Rows,
+    error: RowError,
 }
 
 struct Node {
@@ -97,7 +99,7 @@ impl Chain {
         let Some(key_columns) = self.key_columns else {
             return self.walk(rows, out).map_err(|failure| match failure {
                 Failure::Row(row) => self.names.row_error(&row.step, &row.rows, &row.error),
-                Failure::Bug(error) => error,
+                Failure::Bug(error) => *error,
             });
         };
         // Behind an aggregate rows have no origin: which row of the batch they come from stands in
@@ -117,7 +119,7 @@ impl Chain {
                 let key = key_text(&head.columns()[..key_columns], row);
                 StageError::Key { step, key, message: error.message }
             }
-            Failure::Bug(error) => error,
+            Failure::Bug(error) => *error,
         })
     }
 
@@ -147,7 +149,7 @@ impl Chain {
         let bad_row = |error: RowError| {
             Failure::Row(Box::new(FailedRow { step: node.id.clone(), rows: rows.clone(), error }))
         };
-        let bug = |error: ArrowError| Failure::Bug(self.names.bug(&node.id, &error));
+        let bug = |error: ArrowError| Failure::Bug(Box::new(self.names.bug(&node.id, &error)));
         match &node.op {
             Op::Filter(predicate) => {
                 let mask = predicate.evaluate(&rows.batch).map_err(bad_row)?;

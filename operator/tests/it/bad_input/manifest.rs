@@ -62,7 +62,7 @@ fn inputs() -> Folder {
         "{\"x\":1,\"s\":\"a\",\"t\":1000}\n{\"x\":2,\"s\":\"b\",\"t\":2000}\n",
     );
     let columns: [(&str, ArrayRef); 2] = [
-        ("n", Arc::new(Int64Array::from(vec![1]))),
+        ("number", Arc::new(Int64Array::from(vec![1]))),
         ("clock", Arc::new(Time64MicrosecondArray::from(vec![1]))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -130,7 +130,7 @@ fn each_mistake_is_one_sentence_with_its_path() {
     let relative = "spec.state.uri: is relative; the state of a job lies below s3:// or file://";
     manifests.push((state, vec![relative.to_owned()]));
     // What is not used of a source may have any type.
-    let unused = format!("{clock}- {{id: f, from: p, select: [n]}}\n{}", printed("f"));
+    let unused = format!("{clock}- {{id: f, from: p, select: [number]}}\n{}", printed("f"));
     manifests.push((job("job", &unused), vec!["no problems".to_owned()]));
     check(&inputs(), &manifests);
 }
