@@ -9,10 +9,13 @@ use datafusion_expr::{ScalarUDF, Volatility};
 use crate::error::ExprError;
 use crate::near;
 
-/// Aggregates of this release.
-pub(crate) const AGGREGATES: [&str; 5] = ["count", "sum", "min", "max", "avg"];
-/// Aggregates that pipeline.md names and this release does not build.
-pub(crate) const AGGREGATES_LATER: [&str; 11] = [
+/// The aggregates.
+pub(crate) const AGGREGATES: [&str; 16] = [
+    "count",
+    "sum",
+    "min",
+    "max",
+    "avg",
     "first",
     "last",
     "array_agg",
@@ -105,11 +108,9 @@ pub(crate) fn scalar_names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.keys().map(String::as_str)
 }
 
-/// Whether `name` is an aggregate, built or not.
+/// Whether `name` is an aggregate, of ours or of others.
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    AGGREGATES.contains(&name)
-        || AGGREGATES_LATER.contains(&name)
-        || AGGREGATES_NEVER.contains(&name)
+    AGGREGATES.contains(&name) || AGGREGATES_NEVER.contains(&name)
 }
 
 /// Refuses a name that is no scalar function, saying why.

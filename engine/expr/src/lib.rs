@@ -8,7 +8,7 @@
 //! - `timestamp.rs` — text to milliseconds. `normalise.rs` — a source's columns to pipeline types.
 //! - `parse.rs` — text to a syntax tree. `functions.rs` — which functions exist, which are refused.
 //! - `lower.rs` — a syntax tree to something that runs: names, types, coercion, checked arithmetic.
-//! - `scalar.rs` — predicates and projections. `aggregate.rs` — count, sum, min, max, avg.
+//! - `scalar.rs` — predicates and projections. `aggregate.rs` — aggregates.
 //!
 //! # What must stay true
 //!
@@ -32,7 +32,7 @@ mod scalar;
 pub mod timestamp;
 pub mod types;
 
-pub use aggregate::{Aggregates, Inputs, State, compile_aggregates};
+pub use aggregate::{Aggregates, InputMode, Inputs, State, compile_aggregates};
 pub use error::{ExprError, GroupError, ItemError, NormaliseError, RowError, StateError};
 pub use normalise::normalise;
 pub use parse::unknown_column;

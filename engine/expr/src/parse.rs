@@ -11,8 +11,9 @@ use datafusion_sql::sqlparser::ast::{
     WildcardAdditionalOptions, visit_expressions,
 };
 use datafusion_sql::sqlparser::dialect::GenericDialect;
+use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use crate::error::ExprError;
 use crate::functions;
@@ -84,8 +85,8 @@ fn all(options: WildcardAdditionalOptions) -> Result<Item, ExprError> {
     Ok(Item::All { except })
 }
 
-/// The tokens of `text` without blanks and comments, one blank between them, functions' names in
-/// lower case: the same for every way to lay out one expression.
+/// The tokens of `text` without blanks and comments, one blank between them, functions' names and
+/// the words in front of their arguments in lower case: the same for every way to lay out one expression.
 pub(crate) fn canonical(text: &str) -> Result<String, ExprError> {
     let tokens = tokens(text)?;
     let mut words = Vec::with_capacity(tokens.len());
@@ -93,10 +94,17 @@ pub(crate) fn canonical(text: &str) -> Result<String, ExprError> {
         let called = tokens.get(at + 1) == Some(&Token::LParen);
         words.push(match token {
             Token::Word(word) if word.quote_style.is_none() && called => word.value.to_lowercase(),
+            Token::Word(word) if in_call(tokens[..at].last(), word) => word.value.to_lowercase(),
             token => token.to_string(),
         });
     }
     Ok(words.join(" "))
+}
+
+/// Whether a word is the `distinct`, `all` or `where` that stands first in parentheses.
+fn in_call(before: Option<&Token>, word: &Word) -> bool {
+    before == Some(&Token::LParen)
+        && matches!(word.keyword, Keyword::DISTINCT | Keyword::ALL | Keyword::WHERE)
 }
 
 fn with_parser<T>(

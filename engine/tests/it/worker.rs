@@ -5,6 +5,7 @@
 //! over the rows gives.
 
 mod data;
+mod functions;
 mod rig;
 
 use std::time::Duration;

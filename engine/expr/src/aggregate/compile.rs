@@ -4,25 +4,34 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
+use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Visit, VisitMut,
-    Visitor, VisitorMut, visit_expressions,
+    CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, Visit, VisitMut, Visitor, VisitorMut, visit_expressions,
 };
 
-use super::call::Call;
+use super::call::{Call, InputMode};
 use super::{AggregateCall, Aggregates};
 use crate::error::{ExprError, ItemError};
 use crate::functions;
 use crate::parse::{self, Item};
 use crate::scalar::Compiled;
+use crate::types;
 
 /// Compiles `items` for batches of `schema`; reports every item that is refused.
-pub fn compile_aggregates(schema: &Schema, items: &[String]) -> Result<Aggregates, Vec<ItemError>> {
+///
+/// States of the same items differ by `mode`, and so does [`Aggregates::canonical`] where the mode
+/// matters.
+pub fn compile_aggregates(
+    schema: &Schema,
+    items: &[String],
+    mode: InputMode,
+) -> Result<Aggregates, Vec<ItemError>> {
     let mut errors = Vec::new();
     let mut calls = Vec::new();
     let mut outer: Vec<(String, Expr, String)> = Vec::new();
     for (item, text) in items.iter().enumerate() {
-        match pull_out(schema, text, &mut calls) {
+        match pull_out(schema, text, mode, &mut calls) {
             Ok((name, _)) if outer.iter().any(|(known, ..)| *known == name) => {
                 let message = format!("there are two values `{name}`; rename one with `as`");
                 errors.push(ItemError { item, error: ExprError(message) });
@@ -38,14 +47,16 @@ pub fn compile_aggregates(schema: &Schema, items: &[String]) -> Result<Aggregate
     if !errors.is_empty() {
         return Err(errors);
     }
-    finish(items, calls, outer)
+    finish(items, mode, calls, outer)
 }
 
 fn finish(
     texts: &[String],
-    calls: Vec<AggregateCall>,
+    mode: InputMode,
+    mut calls: Vec<AggregateCall>,
     outer: Vec<(String, Expr, String)>,
 ) -> Result<Aggregates, Vec<ItemError>> {
+    let rows = mode.retractable.then(|| rows_slot(mode, &mut calls));
     let result = |(slot, call): (usize, &AggregateCall)| {
         Field::new(slot_name(slot), call.call.data_type(), true)
     };
@@ -73,9 +84,20 @@ fn finish(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let canonical = format!("{} over {}", canonical.join("; "), described.join("; "));
+    let changes = if mode.retractable { " of changes" } else { "" };
+    let canonical = format!("{} over {}{changes}", canonical.join("; "), described.join("; "));
     let (fields, results) = (fields.into(), Arc::new(results));
-    Ok(Aggregates { fields, canonical, calls, results, items })
+    Ok(Aggregates { fields, canonical, calls, results, items, rows })
+}
+
+/// The slot that counts the group's rows, which says when the group is gone.
+fn rows_slot(mode: InputMode, calls: &mut Vec<AggregateCall>) -> usize {
+    let call = Call::count_rows(mode);
+    let counts_rows = |known: &AggregateCall| known.call == call && known.filter.is_none();
+    calls.iter().position(counts_rows).unwrap_or_else(|| {
+        calls.push(AggregateCall { call, argument: None, filter: None, text: "count(*)".into() });
+        calls.len() - 1
+    })
 }
 
 /// Name of the column that holds a call's results. No user's column is there.
@@ -87,6 +109,7 @@ fn slot_name(slot: usize) -> String {
 fn pull_out(
     schema: &Schema,
     text: &str,
+    mode: InputMode,
     calls: &mut Vec<AggregateCall>,
 ) -> Result<(String, Expr), ExprError> {
     let Item::One { expr, name } = parse::item(text)? else {
@@ -95,7 +118,7 @@ fn pull_out(
     let mut expr = *expr;
     stray_columns(&expr, schema)?;
     let known = calls.len();
-    let mut pull = Pull { schema, calls, found: false };
+    let mut pull = Pull { schema, mode, calls, found: false };
     if let ControlFlow::Break(error) = VisitMut::visit(&mut expr, &mut pull) {
         calls.truncate(known);
         return Err(error);
@@ -157,6 +180,7 @@ fn is_call(expr: &Expr) -> bool {
 /// Replaces aggregate calls by columns of their results.
 struct Pull<'a> {
     schema: &'a Schema,
+    mode: InputMode,
     calls: &'a mut Vec<AggregateCall>,
     found: bool,
 }
@@ -187,63 +211,108 @@ impl Pull<'_> {
     fn call(&mut self, function: &Function) -> Result<usize, ExprError> {
         let name = parse::function_name(function);
         let text = function.to_string();
-        if functions::AGGREGATES_LATER.contains(&name.as_str()) {
-            return Err(ExprError(format!("aggregate `{name}` is not built yet")));
-        }
         if !functions::AGGREGATES.contains(&name.as_str()) {
             return Err(ExprError(functions::unknown_aggregate(&name)));
         }
-        let argument = match argument(function, &name)? {
+        let Parts { argument, distinct, filter } = Parts::of(function, &name)?;
+        for tree in argument.iter().chain(&filter) {
+            if let Some(inner) = nested(tree) {
+                let message = format!("`{text}`: aggregate `{inner}` stands inside of another");
+                return Err(ExprError(message));
+            }
+        }
+        let condition = filter.clone().map(|tree| self.condition(tree, &text)).transpose()?;
+        let argument = match argument {
             None => None,
             Some(tree) => {
-                if let Some(inner) = nested(&tree) {
-                    let message = format!("`{text}`: aggregate `{inner}` stands inside of another");
-                    return Err(ExprError(message));
-                }
-                let compiled = Compiled::new(tree, &text, self.schema)?;
-                if *compiled.data_type() == DataType::Null {
-                    return Err(ExprError(format!("`{text}`: null has no type")));
-                }
-                Some(if name == "count" { compiled } else { compiled.column_type()? })
+                let any_type = name == "count" && !distinct;
+                Some(self.argument(tree, filter, &text, any_type)?)
             }
         };
         let data_type = argument.as_ref().map(|argument| argument.data_type().clone());
-        let call = Call::new(&name, data_type).map_err(ExprError)?;
+        let call = Call::new(&name, data_type, distinct, self.mode).map_err(ExprError)?;
         let same = |known: &AggregateCall| known.call == call && known.text == text;
         if let Some(slot) = self.calls.iter().position(same) {
             return Ok(slot);
         }
-        self.calls.push(AggregateCall { call, argument, text });
+        self.calls.push(AggregateCall { call, argument, filter: condition, text });
         Ok(self.calls.len() - 1)
+    }
+
+    /// What is computed for each row. Behind a filter the rows that it leaves out are not looked
+    /// at: `sum(10 / i) filter (where i <> 0)` does not divide by zero.
+    fn argument(
+        &self,
+        tree: Expr,
+        filter: Option<Expr>,
+        text: &str,
+        any_type: bool,
+    ) -> Result<Compiled, ExprError> {
+        let compiled = Compiled::new(tree.clone(), text, self.schema)?;
+        if *compiled.data_type() == DataType::Null {
+            return Err(ExprError(format!("`{text}`: null has no type")));
+        }
+        let compiled = if any_type { compiled } else { compiled.column_type()? };
+        match (filter, &tree) {
+            (None, _) | (Some(_), Expr::Identifier(_) | Expr::Value(_)) => Ok(compiled),
+            (Some(filter), _) => Compiled::new(case(filter, tree), text, self.schema),
+        }
+    }
+
+    /// The condition of a filter.
+    fn condition(&self, tree: Expr, text: &str) -> Result<Compiled, ExprError> {
+        let condition = Compiled::new(tree, text, self.schema)?;
+        match condition.data_type() {
+            DataType::Boolean => Ok(condition),
+            other => Err(ExprError(format!(
+                "`{text}`: a filter must be boolean, this one is {}",
+                types::print(other)
+            ))),
+        }
     }
 }
 
-/// The argument of a call; none for `*`.
-fn argument(function: &Function, name: &str) -> Result<Option<Expr>, ExprError> {
-    let later = |what: &str| Err(ExprError(format!("`{what}` in aggregates is not built yet")));
-    if function.over.is_some() {
-        return Err(ExprError(format!("`{name}(…) over …`: a window is given by the step")));
+/// `case when condition then result end`
+fn case(condition: Expr, result: Expr) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition, result }],
+        else_result: None,
     }
-    if function.filter.is_some() {
-        return later("filter (where …)");
-    }
-    let one = || ExprError(format!("`{function}`: `{name}` takes one argument"));
-    let FunctionArguments::List(list) = &function.args else {
-        return Err(one());
-    };
-    if list.duplicate_treatment.is_some() {
-        return later("distinct");
-    }
-    let plain = list.clauses.is_empty()
-        && function.within_group.is_empty()
-        && function.null_treatment.is_none();
-    if !plain {
-        return Err(ExprError(format!("`{function}`: `{name}` has no order and no clauses")));
-    }
-    match list.args.as_slice() {
-        [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Ok(Some(expr.clone())),
-        [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => Ok(None),
-        _ => Err(one()),
+}
+
+/// What stands in an aggregate call.
+struct Parts {
+    /// None for `*`.
+    argument: Option<Expr>,
+    distinct: bool,
+    filter: Option<Expr>,
+}
+
+impl Parts {
+    fn of(function: &Function, name: &str) -> Result<Self, ExprError> {
+        if function.over.is_some() {
+            return Err(ExprError(format!("`{name}(…) over …`: a window is given by the step")));
+        }
+        let one = || ExprError(format!("`{function}`: `{name}` takes one argument"));
+        let FunctionArguments::List(list) = &function.args else {
+            return Err(one());
+        };
+        let plain = list.clauses.is_empty()
+            && function.within_group.is_empty()
+            && function.null_treatment.is_none();
+        if !plain {
+            return Err(ExprError(format!("`{function}`: `{name}` has no order and no clauses")));
+        }
+        let argument = match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Some(expr.clone()),
+            [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => None,
+            _ => return Err(one()),
+        };
+        let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+        Ok(Self { argument, distinct, filter: function.filter.as_deref().cloned() })
     }
 }
 

@@ -11,10 +11,12 @@ const LEAST_EXPONENT: i32 = -1074;
 const ADDS_MAX: u32 = 1 << 30;
 /// Limbs that any sum of fewer than 2^64 floats needs: 2098 bits, 64 for the count, and the sign.
 pub(super) const LIMBS_MAX: usize = 70;
+/// Limbs that any sum of fewer than 2^64 squares of floats needs.
+pub(super) const SQUARE_LIMBS_MAX: usize = 140;
 
-const NAN: u8 = 1;
-const POSITIVE_INFINITY: u8 = 2;
-const NEGATIVE_INFINITY: u8 = 4;
+pub(super) const NAN: u8 = 1;
+pub(super) const POSITIVE_INFINITY: u8 = 2;
+pub(super) const NEGATIVE_INFINITY: u8 = 4;
 /// All values that are no number.
 pub(super) const SPECIAL_MASK: u8 = NAN | POSITIVE_INFINITY | NEGATIVE_INFINITY;
 
@@ -41,6 +43,36 @@ pub(crate) struct Canonical {
     pub(super) limbs: Vec<u32>,
 }
 
+/// A finite float as ± mantissa · 2^(position − 1074).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts {
+    pub(super) mantissa: u64,
+    pub(super) position: usize,
+    pub(super) negative: bool,
+}
+
+impl Parts {
+    /// Of a value; none of one that is no number.
+    pub(super) fn of(value: f64) -> Option<Self> {
+        let bits = value.to_bits();
+        let field = usize::try_from((bits >> 52) & 0x7ff).unwrap_or(0);
+        let fraction = bits & ((1 << 52) - 1);
+        if field == 0x7ff {
+            return None;
+        }
+        let mantissa = if field == 0 { fraction } else { fraction | (1 << 52) };
+        let position = field.max(1) - 1;
+        Some(Self { mantissa, position, negative: value.is_sign_negative() })
+    }
+}
+
+impl Canonical {
+    /// Whether the sum is below zero.
+    pub(super) fn is_negative(&self) -> bool {
+        self.limbs.last().is_some_and(|top| top >> 31 == 1)
+    }
+}
+
 impl PartialEq for ExactSum {
     fn eq(&self, other: &Self) -> bool {
         self.canonical() == other.canonical()
@@ -50,25 +82,23 @@ impl PartialEq for ExactSum {
 impl ExactSum {
     /// Adds one value.
     pub(crate) fn add(&mut self, value: f64) {
-        let bits = value.to_bits();
-        let field = usize::try_from((bits >> 52) & 0x7ff).unwrap_or(0);
-        let fraction = bits & ((1 << 52) - 1);
-        if field == 0x7ff {
-            self.special |= match (fraction, value.is_sign_negative()) {
-                (0, false) => POSITIVE_INFINITY,
-                (0, true) => NEGATIVE_INFINITY,
-                _ => NAN,
-            };
+        match Parts::of(value) {
+            Some(Parts { mantissa, position, negative }) => {
+                self.add_part(mantissa, position, negative);
+            }
+            None if value.is_nan() => self.special |= NAN,
+            None if value > 0.0 => self.special |= POSITIVE_INFINITY,
+            None => self.special |= NEGATIVE_INFINITY,
+        }
+    }
+
+    /// Adds ± `magnitude` · 2^`position`, in units of the least bit.
+    pub(super) fn add_part(&mut self, magnitude: u64, position: usize, negative: bool) {
+        if magnitude == 0 {
             return;
         }
-        let mantissa = if field == 0 { fraction } else { fraction | (1 << 52) };
-        if mantissa == 0 {
-            return;
-        }
-        let position = field.max(1) - 1;
-        let wide = u128::from(mantissa) << (position % 32);
+        let wide = u128::from(magnitude) << (position % 32);
         let first = self.reserve(position / 32);
-        let negative = value.is_sign_negative();
         for (limb, word) in self.limbs[first..first + 3].iter_mut().enumerate() {
             let part = ((wide >> (32 * limb)) & 0xffff_ffff) as i64;
             *word += if negative { -part } else { part };
@@ -157,6 +187,11 @@ impl ExactSum {
         Canonical { special: self.special, base, limbs }
     }
 
+    /// Bytes beside the value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.limbs.capacity() * size_of::<i64>()
+    }
+
     /// The float nearest to the sum; infinite beyond the greatest.
     pub(crate) fn value(&self) -> f64 {
         self.scaled(0)
@@ -174,6 +209,11 @@ impl ExactSum {
         self.scaled(DOWN) / count * 2f64.powi(DOWN)
     }
 
+    /// The same sum beside values that are no number.
+    pub(super) fn with_special(&self, special: u8) -> Self {
+        Self { special, ..self.clone() }
+    }
+
     /// The float nearest to the sum × 2^-down. With `down` above 0 only for large sums.
     fn scaled(&self, down: i32) -> f64 {
         match self.special {
@@ -182,8 +222,9 @@ impl ExactSum {
             NEGATIVE_INFINITY => return f64::NEG_INFINITY,
             _ => return f64::NAN,
         }
-        let Canonical { base, mut limbs, .. } = self.canonical();
-        let negative = limbs.last().is_some_and(|top| top >> 31 == 1);
+        let canonical = self.canonical();
+        let negative = canonical.is_negative();
+        let Canonical { base, mut limbs, .. } = canonical;
         if negative {
             negate(&mut limbs);
         }
@@ -193,7 +234,7 @@ impl ExactSum {
 }
 
 /// Two's complement of the other sign. The limbs then are a magnitude without a sign.
-fn negate(limbs: &mut [u32]) {
+pub(super) fn negate(limbs: &mut [u32]) {
     let mut carry = true;
     for limb in limbs {
         (*limb, carry) = (!*limb).overflowing_add(carry.into());

@@ -13,6 +13,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::types;
 
+mod changes;
+mod model;
+
 const COLUMNS: [(&str, &str); 10] = [
     ("i", "int64"),
     ("small", "int32"),
@@ -32,9 +35,16 @@ fn schema() -> Schema {
     Schema::new(COLUMNS.map(column).to_vec())
 }
 
+/// Rows with event time that only come.
+const PLAIN: InputMode = InputMode { has_time: true, retractable: false };
+
 fn compile(items: &[&str]) -> Result<Aggregates, String> {
+    compile_for(items, PLAIN)
+}
+
+fn compile_for(items: &[&str], mode: InputMode) -> Result<Aggregates, String> {
     let items: Vec<String> = items.iter().map(|item| (*item).to_owned()).collect();
-    compile_aggregates(&schema(), &items).map_err(|errors| {
+    compile_aggregates(&schema(), &items, mode).map_err(|errors| {
         let lines = errors.iter().map(|error| format!("[{}] {error}", error.item));
         lines.collect::<Vec<_>>().join(", ")
     })
@@ -82,9 +92,15 @@ fn show(array: &ArrayRef) -> String {
     values.join(" | ")
 }
 
+/// The arguments over rows whose times ascend.
+fn inputs_of(aggregates: &Aggregates, rows: &[Row]) -> Result<Inputs, RowError> {
+    let times = Int64Array::from_iter_values((0..).take(rows.len()));
+    aggregates.inputs(&batch(rows), Some(&times), None)
+}
+
 fn state_of(aggregates: &Aggregates, rows: &[Row]) -> State {
     let mut states = [aggregates.new_state()];
-    let inputs = aggregates.inputs(&batch(rows)).unwrap();
+    let inputs = inputs_of(aggregates, rows).unwrap();
     aggregates.update_many(&mut states, &inputs, &vec![0; rows.len()]);
     let [state] = states;
     state
@@ -118,6 +134,9 @@ fn check(rows: &[Row], cases: &[(&str, &str, &str)]) {
         assert_eq!(show(&results[0]), *expected, "{item}");
     }
 }
+
+const STRUCTS: &str =
+    "[{c0: 3, c1: true}, {c0: null, c1: null}, {c0: -4, c1: false}, {c0: 6, c1: true}]";
 
 #[test]
 fn every_aggregate_of_every_type() {
@@ -158,6 +177,32 @@ fn every_aggregate_of_every_type() {
             ("coalesce(sum(i), 0)", "int64", "5"),
             ("sum(i * 2 + 1)", "int64", "13"),
             ("case when count(*) > 3 then 'many' else 'few' end", "string", "many"),
+            ("first(i)", "int64", "3"),
+            ("last(s)", "string", "s6"),
+            ("first(f) filter (where i < 0)", "float64", "0.2"),
+            ("array_agg(small)", "list<int32>", "[3, null, -4, 6]"),
+            ("array_agg(s) filter (where i > 0)", "list<string>", "[s3, s6]"),
+            ("array_agg(struct(i, b))", "list<struct<c0: int64, c1: boolean>>", STRUCTS),
+            ("bool_and(i > 0)", "boolean", "false"),
+            ("bool_or(b)", "boolean", "true"),
+            ("var(i)", "float64", "26.333333333333332"),
+            ("var_samp(small)", "float64", "26.333333333333332"),
+            ("var_pop(i)", "float64", "17.555555555555557"),
+            ("var_pop(d)", "float64", "0.0017555555555555558"),
+            ("stddev(i * 1.0)", "float64", "5.131601439446884"),
+            ("stddev_samp(f)", "float64", "0.09999999999999999"),
+            ("stddev_pop(i / 2)", "float64", "2.0548046676563256"),
+            ("count(distinct i % 2)", "int64", "2"),
+            ("sum(distinct i * i)", "int64", "61"),
+            ("avg(distinct d)", "decimal(14,6)", "0.016667"),
+            ("array_agg(distinct i % 3)", "list<int64>", "[0, null, -1]"),
+            ("count(*) filter (where i is null)", "int64", "1"),
+            ("count(all i)", "int64", "3"),
+            ("sum(i) FILTER (WHERE f < 0.15) + count(*)", "int64", "7"),
+            ("sum(10 / i) filter (where i > 3)", "int64", "1"),
+            ("min(i) filter (where i < -100)", "int64", "null"),
+            ("count(i) filter (where i > 100)", "int64", "0"),
+            ("array_agg(i) filter (where i > 100)", "list<int64>", "null"),
         ],
     );
 }
@@ -177,6 +222,13 @@ fn nulls_alone_give_null_and_count_zero() {
             ("avg(d)", "decimal(14,6)", "null"),
             ("min(s)", "string", "null"),
             ("max(t)", "timestamp", "null"),
+            ("first(i)", "int64", "null"),
+            ("array_agg(i)", "list<int64>", "[null, null]"),
+            ("array_agg(distinct i)", "list<int64>", "[null]"),
+            ("bool_and(b)", "boolean", "null"),
+            ("stddev_pop(i)", "float64", "null"),
+            ("sum(distinct f)", "float64", "null"),
+            ("count(distinct s)", "int64", "0"),
         ],
     );
 }
@@ -198,6 +250,20 @@ fn numbers_that_are_none_and_both_zeros() {
         &[("sum(f)", "float64", "inf"), ("min(f)", "float64", "1.0")],
     );
     check(&rows(&[0.0, -0.0]), &[("min(f)", "float64", "-0.0"), ("max(f)", "float64", "0.0")]);
+    check(
+        &rows(&[-0.0, f64::NAN, 0.0, -f64::NAN]),
+        &[
+            ("count(distinct f)", "int64", "2"),
+            ("array_agg(distinct f)", "list<float64>", "[0.0, NaN]"),
+            ("array_agg(f)", "list<float64>", "[-0.0, NaN, 0.0, NaN]"),
+            (
+                "array_agg(distinct struct(f))",
+                "list<struct<c0: float64>>",
+                "[{c0: 0.0}, {c0: NaN}]",
+            ),
+            ("var_pop(f)", "float64", "NaN"),
+        ],
+    );
     check(
         &rows(&[f64::MAX, f64::MAX]),
         &[("sum(f)", "float64", "inf"), ("avg(f)", "float64", "1.7976931348623157e308")],
@@ -238,27 +304,25 @@ fn an_overflow_names_its_group_and_is_judged_at_the_end() {
 #[test]
 fn a_row_that_fails_is_named() {
     let aggregates = compile(&["sum(10 / i) as a", "max(100 / (i - 1)) as b"]).unwrap();
-    let error = aggregates.inputs(&batch(&[row(2, None), row(1, None), row(0, None)])).unwrap_err();
+    let error = inputs_of(&aggregates, &[row(2, None), row(1, None), row(0, None)]).unwrap_err();
     assert_eq!(error.row, 1);
     assert_eq!(error.message, "`max(100 / (i - 1))`: division by zero");
 }
 
+const ALL_NAMES: &str = "count, sum, min, max, avg, first, last, array_agg, bool_and, bool_or, \
+    stddev, stddev_samp, stddev_pop, var, var_samp, var_pop";
+
+/// Each item is refused with that sentence.
+fn refused(cases: &[(&str, &str)]) {
+    for (item, expected) in cases {
+        let expected = expected.replace("ALL", ALL_NAMES);
+        assert_eq!(compile(&[item]).map(|_| ()).unwrap_err(), format!("[0] {expected}"), "{item}");
+    }
+}
+
 #[test]
-fn what_is_refused_says_why() {
-    for (item, expected) in [
-        ("count(*)", "`count(*)` needs a name: write `count(*) as name`"),
-        ("i as x", "column `i` stands outside of an aggregate: a group has many values of it"),
-        (
-            "sum(i) + i as x",
-            "column `i` stands outside of an aggregate: a group has many values of it",
-        ),
-        (
-            "sum(i) + \"#0\" as x",
-            "there is no column `#0`; columns: `i`, `small`, `f`, `d`, `wide`, `s`, `bin`, `b`, `day`, `t`",
-        ),
-        ("1 as x", "`1 as x` has no aggregate (aggregates: count, sum, min, max, avg)"),
-        ("*", "`*` is no aggregate; did you mean `count(*) as …`?"),
-        ("sum(smal) as x", "there is no column `smal`; did you mean `small`?"),
+fn calls_that_are_refused_say_why() {
+    refused(&[
         ("sum(s) as x", "`sum` needs numbers, not string"),
         ("avg(t) as x", "`avg` needs numbers, not timestamp"),
         ("sum(*) as x", "`sum(*)`: only count takes `*`"),
@@ -269,18 +333,37 @@ fn what_is_refused_says_why() {
             "max(t - t) as x",
             "`max(t - t)`: the difference of two times is no column: compare it with an interval, or take `cast(a as int64) - cast(b as int64)`, which is milliseconds",
         ),
-        ("count(distinct i) as x", "`distinct` in aggregates is not built yet"),
-        ("sum(i) filter (where b) as x", "`filter (where …)` in aggregates is not built yet"),
+        ("count(distinct *) as x", "`count(distinct *)`: name one column"),
+        (
+            "max(distinct i) as x",
+            "`max` takes no `distinct`: only count, sum, avg and array_agg do",
+        ),
+        (
+            "sum(i) filter (where s) as x",
+            "`sum(i) FILTER (WHERE s)`: a filter must be boolean, this one is string",
+        ),
+        ("sum(i) filter (where smal > 1) as x", "there is no column `smal`; did you mean `small`?"),
+        (
+            "sum(i) filter (where count(*) > 1) as x",
+            "`sum(i) FILTER (WHERE count(*) > 1)`: aggregate `count` stands inside of another",
+        ),
+        ("bool_and(i) as x", "`bool_and` needs boolean, not int64"),
+        ("stddev(s) as x", "`stddev` needs numbers, not string"),
+        ("first(*) as x", "`first(*)`: only count takes `*`"),
+        (
+            "array_agg(i order by f) as x",
+            "`array_agg(i ORDER BY f)`: `array_agg` has no order and no clauses",
+        ),
+        (
+            "first(i) ignore nulls as x",
+            "`first(i) IGNORE NULLS`: `first` has no order and no clauses",
+        ),
+        ("count(distinct i, f) as x", "`count(DISTINCT i, f)`: `count` takes one argument"),
+        ("first_value(i) as x", "there is no aggregate `first_value` (aggregates: ALL)"),
         ("sum(sum(i)) as x", "`sum(sum(i))`: aggregate `sum` stands inside of another"),
         ("sum(i order by f) as x", "`sum(i ORDER BY f)`: `sum` has no order and no clauses"),
         ("sum(i) over () as x", "`sum(…) over …`: a window is given by the step"),
-        ("first(i) as x", "aggregate `first` is not built yet"),
-        ("array_agg(i) as x", "aggregate `array_agg` is not built yet"),
-        ("stddev(i) as x", "aggregate `stddev` is not built yet"),
-        (
-            "median(i) as x",
-            "there is no aggregate `median` (aggregates: count, sum, min, max, avg)",
-        ),
+        ("median(i) as x", "there is no aggregate `median` (aggregates: ALL)"),
         (
             "summ(i) as x",
             "column `i` stands outside of an aggregate: a group has many values of it",
@@ -295,14 +378,32 @@ fn what_is_refused_says_why() {
             "null + sum(i as x",
             "the parentheses of `null + sum(i as x` do not match; in a flow list (`[a, b]`) YAML splits an item at its commas: put it in quotes or use a block list",
         ),
-    ] {
-        assert_eq!(compile(&[item]).map(|_| ()).unwrap_err(), format!("[0] {expected}"), "{item}");
-    }
+    ]);
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    refused(&[
+        ("count(*)", "`count(*)` needs a name: write `count(*) as name`"),
+        ("i as x", "column `i` stands outside of an aggregate: a group has many values of it"),
+        (
+            "sum(i) + i as x",
+            "column `i` stands outside of an aggregate: a group has many values of it",
+        ),
+        (
+            "sum(i) + \"#0\" as x",
+            "there is no column `#0`; columns: `i`, `small`, `f`, `d`, `wide`, `s`, `bin`, `b`, `day`, `t`",
+        ),
+        ("1 as x", "`1 as x` has no aggregate (aggregates: ALL)"),
+        ("*", "`*` is no aggregate; did you mean `count(*) as …`?"),
+        ("sum(smal) as x", "there is no column `smal`; did you mean `small`?"),
+    ]);
     assert_eq!(
-        compile(&["count(*) as n", "sum(x) as y", "max(i) as n", "first(i) as z"]).unwrap_err(),
+        compile(&["count(*) as n", "sum(x) as y", "max(i) as n", "mode(i) as z"]).unwrap_err(),
         "[1] there is no column `x`; columns: `i`, `small`, `f`, `d`, `wide`, `s`, `bin`, `b`, \
          `day`, `t`, [2] there are two values `n`; rename one with `as`, \
-         [3] aggregate `first` is not built yet"
+         [3] there is no aggregate `mode` (aggregates: ALL)"
+            .replace("ALL", ALL_NAMES)
     );
     assert_eq!(compile(&[]).unwrap_err(), "[0] at least one value is needed");
 }
@@ -385,10 +486,10 @@ fn damaged_states_are_refused() {
         )
     );
     let mut newer = bytes.clone();
-    newer[0] = 2;
+    newer[0] = 3;
     assert_eq!(
         aggregates.decode(&newer).unwrap_err().to_string(),
-        "aggregate state has version 2; this build reads up to 1"
+        "aggregate state has version 3; this build reads up to 2"
     );
     let other = compile(&["min(i) as x"]).unwrap();
     assert_eq!(
@@ -486,7 +587,7 @@ proptest! {
         let aggregates = compile(&MODELLED).unwrap();
         let (values, groups): (Vec<Row>, Vec<u32>) = rows.iter().cloned().unzip();
         let mut states = vec![aggregates.new_state(); 4];
-        let inputs = aggregates.inputs(&batch(&values)).unwrap();
+        let inputs = inputs_of(&aggregates, &values).unwrap();
         aggregates.update_many(&mut states, &inputs, &groups);
         for group in 0..4u32 {
             let of_group = rows.iter().filter(|(_, of)| *of == group);
@@ -507,7 +608,7 @@ proptest! {
         let whole = state_of(&aggregates, &values);
 
         let mut single = aggregates.new_state();
-        let inputs = aggregates.inputs(&batch(&values)).unwrap();
+        let inputs = inputs_of(&aggregates, &values).unwrap();
         (0..values.len()).rev().for_each(|row| aggregates.update(&mut single, &inputs, row));
         prop_assert_eq!(&single, &whole);
 
@@ -563,7 +664,7 @@ fn types_of_results_hold_at_the_limits() {
     ] {
         let schema = Schema::new(vec![Field::new("x", types::parse(argument).unwrap(), true)]);
         let items = ["sum(x) as s", "avg(x) as a"].map(str::to_owned);
-        let aggregates = compile_aggregates(&schema, &items).unwrap();
+        let aggregates = compile_aggregates(&schema, &items, PLAIN).unwrap();
         let found: Vec<String> = aggregates
             .output_fields()
             .iter()

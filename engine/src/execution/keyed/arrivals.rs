@@ -27,7 +27,7 @@ impl Keyed {
             return Ok(late);
         }
         let key_columns: Vec<ArrayRef> = self.key_columns(&rows);
-        let inputs = self.definition.aggregates.inputs(&rows.batch);
+        let inputs = self.definition.aggregates.inputs(&rows.batch, rows.times.as_ref(), None);
         let inputs = inputs.map_err(|error| self.row_error(&rows, &error, &key_columns, names))?;
         let keys = Keys::encode(&key_columns, rows.len());
         let keys = keys.map_err(|error| names.bug(&self.definition.id, &error))?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema};
-use weir_expr::{Aggregates, types};
+use weir_expr::{Aggregates, InputMode, types};
 
 use super::{Outcome, Report, RowType, refused_column};
 use crate::pipeline::checked::{CheckedAggregate, CheckedVerb};
@@ -20,7 +20,8 @@ pub(super) fn check(
 ) -> Outcome {
     let key = key(aggregate, &input.schema, report);
     window(aggregate, input, report);
-    let values = match weir_expr::compile_aggregates(&input.schema, &aggregate.values) {
+    let mode = InputMode { has_time: input.has_time, retractable: input.changelog };
+    let values = match weir_expr::compile_aggregates(&input.schema, &aggregate.values, mode) {
         Ok(values) => Some(values),
         Err(errors) => {
             report.items("aggregate.values", errors);

@@ -169,6 +169,32 @@ fn the_example_is_accepted_with_its_types() {
 }
 
 #[test]
+fn every_aggregate_is_accepted_with_its_type() {
+    let values = [
+        "first(dep_delay) as a",
+        "last(origin) as b",
+        "array_agg(scheduled) as c",
+        "bool_and(dep_delay > 0) as d",
+        "bool_or(dep_delay > 0) as e",
+        "stddev(dep_delay) as f",
+        "var_pop(dep_delay) filter (where origin = 'JFK') as g",
+        "count(distinct origin) as h",
+        "sum(distinct dep_delay) / count(*) as i",
+        "array_agg(distinct tags) as j",
+    ];
+    let job = accepted(vec![
+        flights(),
+        step("delays", &["flights"], aggregate(&[], &values)),
+        step("out", &["delays"], folder("out/delays")),
+    ]);
+    assert_eq!(
+        columns(&job.steps[1]),
+        "window_start timestamp, window_end timestamp, a int32, b string, c list<timestamp>, \
+         d boolean, e boolean, f float64, g float64, h int64, i int64, j list<list<string>>"
+    );
+}
+
+#[test]
 fn windows_can_be_stacked_and_a_key_can_be_absent() {
     let job = accepted(vec![
         step("events", &[], keys()),
@@ -323,7 +349,7 @@ fn aggregates_are_checked() {
                 &["flights"],
                 aggregate(
                     &["orgin", "tags", "odd", "origin", "origin"],
-                    &["sum(origin) as s", "count(*)", "stddev(dep_delay) as d"],
+                    &["sum(origin) as s", "count(*)", "median(dep_delay) as d"],
                 ),
             ),
             step("b", &["flights"], strange),
@@ -343,7 +369,9 @@ fn aggregates_are_checked() {
             "[1].aggregate.key[4]: column `origin` is in the key already",
             "[1].aggregate.values[0]: `sum` needs numbers, not string",
             "[1].aggregate.values[1]: `count(*)` needs a name: write `count(*) as name`",
-            "[1].aggregate.values[2]: aggregate `stddev` is not built yet",
+            "[1].aggregate.values[2]: there is no aggregate `median` (aggregates: count, sum, min, \
+             max, avg, first, last, array_agg, bool_and, bool_or, stddev, stddev_samp, \
+             stddev_pop, var, var_samp, var_pop)",
             "[2].aggregate.window.tumble: a window is at least 1ms long",
             "[2].aggregate.lateness: a lateness is not negative",
             "[3].aggregate.values[0]: `origin` is a column of the key; name it anew",

@@ -82,6 +82,16 @@ impl Rig {
 
     /// Committed output: (key, window's start) to (rows, sum). Panics when a window is there twice.
     pub(crate) fn output(&self) -> BTreeMap<(String, i64), (i64, i64)> {
+        let number = |row: &serde_json::Value, name| row[name].as_i64().unwrap();
+        self.windows(|row| (number(row, "n"), number(row, "total")))
+    }
+
+    /// Committed output: (key, window's start) to what `read` makes of a row. Panics when a window
+    /// is there twice.
+    pub(crate) fn windows<T: std::fmt::Debug + PartialEq>(
+        &self,
+        read: impl Fn(&serde_json::Value) -> T,
+    ) -> BTreeMap<(String, i64), T> {
         let mut windows = BTreeMap::new();
         for (name, _) in self.store.names() {
             let Some(file) = name.strip_prefix(OUTPUT) else { continue };
@@ -93,8 +103,7 @@ impl Rig {
                 let row: serde_json::Value = serde_json::from_str(line).unwrap();
                 let start = timestamp_ms(row["window_start"].as_str().unwrap());
                 let key = (row["key"].as_str().unwrap().to_owned(), start);
-                let value = (row["n"].as_i64().unwrap(), row["total"].as_i64().unwrap());
-                assert_eq!(windows.insert(key, value), None, "written twice: {line}");
+                assert_eq!(windows.insert(key, read(&row)), None, "written twice: {line}");
             }
         }
         windows
