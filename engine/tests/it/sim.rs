@@ -102,6 +102,17 @@ fn whole_jobs_come_out_right_under_every_seed() {
     }
 }
 
+/// An idle job makes no request: over nine seconds only ten rows make checkpoints worth taking.
+#[test]
+fn between_two_rows_a_job_makes_no_request() {
+    let mut busy = Scenario::nearly_idle();
+    busy.spec.checkpoint.interval_ms = 1_000;
+    let calls = run(&busy).expect("the job is right").calls;
+    let lived = run(&Scenario::nearly_idle()).expect("the job is right");
+    println!("{} calls, {calls} with a fiftieth of the checkpoints", lived.calls);
+    assert!(lived.calls < 3 * calls, "{} calls, not {calls}", lived.calls);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run_and_another_another() {
     let traces = |seed| run_seed(seed).map(|lived| lived.trace_hash);

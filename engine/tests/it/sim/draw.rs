@@ -142,6 +142,20 @@ impl Scenario {
         }
     }
 
+    /// A quiet job that reads one row a second and would like a checkpoint every 20 ms.
+    pub(crate) fn nearly_idle() -> Self {
+        let mut scenario = Self::quiet();
+        scenario.events = 10;
+        scenario.spec.checkpoint.interval_ms = 20;
+        if let Verb::Source(source) = &mut scenario.spec.pipeline[0].verb {
+            source.rate = Some(1);
+            if let SourceKind::Keys { count, .. } = &mut source.kind {
+                *count = Some(scenario.events);
+            }
+        }
+        scenario
+    }
+
     /// How often an event comes through the filters: through the union, once for each that keeps it.
     fn kept(&self, event: i64) -> usize {
         if self.with_union {
