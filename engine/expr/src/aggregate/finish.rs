@@ -1,5 +1,6 @@
 //! Results from slots.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -17,18 +18,18 @@ use crate::types;
 pub(super) const NOT_THERE: &str = "a row was retracted that is not there";
 
 /// The numbers that a sum or mean is made of.
-enum Total {
+enum Total<'a> {
     Int { count: i64, sum: i128 },
     Decimal { count: i64, sum: i256 },
-    Float { count: i64, sum: ExactSum },
+    Float { count: i64, sum: Cow<'a, ExactSum> },
 }
 
-impl Total {
-    fn of(slot: &Slot, argument: Option<&DataType>) -> Self {
+impl<'a> Total<'a> {
+    fn of(slot: &'a Slot, argument: Option<&DataType>) -> Self {
         match slot {
             Slot::IntSum { count, sum } => Self::Int { count: *count, sum: *sum },
             Slot::DecimalSum { count, sum } => Self::Decimal { count: *count, sum: *sum },
-            Slot::FloatSum { count, sum } => Self::Float { count: *count, sum: sum.clone() },
+            Slot::FloatSum { count, sum } => Self::Float { count: *count, sum: Cow::Borrowed(sum) },
             Slot::FloatBalance(balance) => Self::of_balance(balance),
             Slot::Values(bag) => Self::of_values(bag.keys(), bag.entries().len(), argument),
             _ => unreachable!("a slot has its call's kind"),
@@ -44,12 +45,12 @@ impl Total {
         ] {
             special |= if count == 0 { 0 } else { flag };
         }
-        Self::Float { count: balance.count, sum: balance.sum.with_special(special) }
+        Self::Float { count: balance.count, sum: Cow::Owned(balance.sum.with_special(special)) }
     }
 
     /// Of distinct values.
-    fn of_values<'a>(
-        values: impl Iterator<Item = &'a Value>,
+    fn of_values<'b>(
+        values: impl Iterator<Item = &'b Value>,
         count: usize,
         argument: Option<&DataType>,
     ) -> Self {
@@ -62,7 +63,7 @@ impl Total {
                         sum.add(*value);
                     }
                 }
-                Self::Float { count, sum }
+                Self::Float { count, sum: Cow::Owned(sum) }
             }
             Some(DataType::Decimal128(..)) => {
                 let decimal = |value: &Value| match value {
@@ -125,9 +126,9 @@ impl Call {
         }
     }
 
-    fn sums(
+    fn sums<'a>(
         &self,
-        totals: impl Iterator<Item = (usize, Total)>,
+        totals: impl Iterator<Item = (usize, Total<'a>)>,
     ) -> Result<ArrayRef, (usize, String)> {
         let mean = self.function == Function::Avg;
         let data_type = self.data_type();

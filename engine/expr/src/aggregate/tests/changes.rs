@@ -193,6 +193,12 @@ fn lists_and_structs_are_values_like_others() {
     }
 }
 
+/// Rows find their slot by its index: it should not straddle lines of the cache.
+#[test]
+fn a_slot_is_a_line_of_the_cache() {
+    assert_eq!(size_of::<Slot>(), 64);
+}
+
 fn stored_changes() -> Vec<Change> {
     let rows = stored_rows().into_iter().chain(stored_rows());
     let specials = [f64::NAN, f64::INFINITY, -0.0, 0.0].map(|f| row(7, f));

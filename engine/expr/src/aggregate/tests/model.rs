@@ -386,8 +386,6 @@ fn batches(changes: &[Change], cuts: &[prop::sample::Index]) -> Vec<Vec<Change>>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     /// By time nothing but the rows matters: they come in any order, parts are merged in any.
     #[test]
     fn by_time_the_rows_alone_matter(
