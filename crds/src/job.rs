@@ -21,8 +21,8 @@ mod step;
 
 pub use sink::{FilesSink, NoFields, PrintSink, SinkFormat, SinkSpec};
 pub use source::{
-    EventTimeSpec, FilesSource, GenerateSource, KeysSource, OnError, SecretRef, SourceFormat,
-    SourceSpec, StoreSpec,
+    EventTimeSpec, FilesSource, GenerateSource, KeysSource, NexmarkSource, OnError, SecretRef,
+    SequenceSource, SourceFormat, SourceSpec, StoreSpec,
 };
 pub use status::{CheckpointStatus, Phase, StatefulJobStatus};
 pub use step::{AggregateSpec, Inputs, StepSpec, Verb, WindowSpec};

@@ -26,9 +26,10 @@ pub use columns::Columns;
 pub use definition::{chart_yaml, crd, crd_yaml};
 pub use job::{
     AggregateSpec, CheckpointSpec, CheckpointStatus, EventTimeSpec, FailoverSpec, FilesSink,
-    FilesSource, GenerateSource, Inputs, KeysSource, NoFields, OnError, Phase, PrintSink,
-    SecretRef, SinkFormat, SinkSpec, SourceFormat, SourceSpec, StateSpec, StatefulJob,
-    StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, Verb, WindowSpec,
+    FilesSource, GenerateSource, Inputs, KeysSource, NexmarkSource, NoFields, OnError, Phase,
+    PrintSink, SecretRef, SequenceSource, SinkFormat, SinkSpec, SourceFormat, SourceSpec,
+    StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, Verb,
+    WindowSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
 pub use units::{Duration, InvalidUnit, Quantity};

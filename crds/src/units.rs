@@ -55,6 +55,11 @@ impl Duration {
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
+    /// A duration of so many milliseconds; for defaults.
+    pub(crate) const fn from_millis(millis: u32) -> Self {
+        Self(millis as u64)
+    }
+
     /// A duration of so many seconds; for defaults.
     pub(crate) const fn from_secs(seconds: u32) -> Self {
         Self(seconds as u64 * 1_000)

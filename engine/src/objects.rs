@@ -100,7 +100,8 @@ pub struct OneStore(pub Arc<dyn ObjectStore>);
 
 impl Objects for OneStore {
     fn open(&self, uri: &str, _store: &StoreSpec) -> Result<Location, OpenError> {
-        let path = Path::parse(uri.trim_matches('/'))
+        let path = if uri == "." { "" } else { uri.trim_matches('/') };
+        let path = Path::parse(path)
             .map_err(|cause| OpenError { uri: uri.to_owned(), what: cause.to_string() })?;
         Ok(Location { store: Arc::clone(&self.0), path })
     }

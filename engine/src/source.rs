@@ -8,19 +8,20 @@
 //!   Pure; start reading here.
 //! - `pacing.rs` — `rate`. Pure.
 //! - `plan.rs` — a source's schema and splits, found when a run begins.
+//! - `listing.rs` — which objects a file, a folder or a glob means.
 //! - `object.rs` — range reads of one object that must not have changed since then.
 //! - `columns.rs` — which columns are read, which is event time, which are passed on.
 //! - `parquet.rs`, `ndjson.rs` — readers of the formats.
-//! - `keys.rs` — generated rows.
+//! - `generated.rs` — generated rows; their functions are in `keys.rs` and `nexmark.rs`.
 //!
 //! What must stay true: the rows of a split are a function of the pinned plan and the position
 //! alone, so reading on from a position after a restart gives exactly the rest.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
 
 use crate::objects::{Location, Objects};
 use crate::pipeline::spec::{FileFormat, SourceKind, SourceSpec};
@@ -28,7 +29,8 @@ use crate::protocol::{SourcePlan, Split};
 use crate::rows::{Origin, Rows};
 use columns::{Columns, Reading};
 use dealing::Splits;
-use keys::{Keys, KeysReader};
+use generated::{Generated, GeneratedReader};
+use listing::Pattern;
 use ndjson::stream::Compression;
 use ndjson::{Lines, NdjsonReader};
 use object::PinnedObject;
@@ -36,8 +38,11 @@ use parquet::{Footer, ParquetReader};
 
 mod columns;
 pub mod dealing;
-pub mod keys;
+pub mod generated;
+mod keys;
+mod listing;
 pub(crate) mod ndjson;
+mod nexmark;
 mod object;
 pub mod pacing;
 mod parquet;
@@ -143,16 +148,85 @@ pub struct Source {
 
 #[derive(Clone)]
 enum Kind {
-    Keys(Keys),
+    Generated(Generated),
     Files(Arc<Files>),
 }
 
 struct Files {
+    uri: String,
+    /// Of the file, or of the folder below which all lie.
     location: Location,
+    pattern: Pattern,
     format: FileFormat,
     splits: Vec<Split>,
-    /// The parquet footer; read once.
-    footer: OnceCell<Footer>,
+    /// Names of the objects, in their order, which is that of the splits; their places are their
+    /// numbers.
+    objects: Vec<String>,
+    /// Footers of parquet files read last, the newest at the end.
+    footers: Mutex<VecDeque<(String, Footer)>>,
+}
+
+impl Files {
+    fn new(
+        step: &str,
+        spec: &SourceSpec,
+        plan: &SourcePlan,
+        objects: &dyn Objects,
+    ) -> Result<Option<Self>, SourceError> {
+        let SourceKind::Files { uri, format, store, .. } = &spec.kind else { return Ok(None) };
+        let glob = Pattern::of_glob(uri).map_err(|what| plan::object_error(step, uri, &what))?;
+        let folder = glob.as_ref().map_or(uri, |glob| &glob.folder);
+        let location = plan::open(step, folder, store, objects)?;
+        let names = plan.splits.iter().map(|split| &split.object);
+        let mut objects: Vec<String> = names.cloned().collect();
+        objects.dedup();
+        // A source without splits is never read, so any format will do.
+        let named = objects.first().map(|name| plan::format_of(step, name, *format));
+        Ok(Some(Self {
+            uri: uri.clone(),
+            location,
+            pattern: glob.unwrap_or_else(|| Pattern::of_folder(uri)),
+            format: named.transpose()?.or(*format).unwrap_or(FileFormat::Ndjson),
+            splits: plan.splits.clone(),
+            objects,
+            footers: Mutex::default(),
+        }))
+    }
+
+    /// The object of a split, and its number.
+    fn object(&self, step: &str, split: &Split) -> Result<(PinnedObject, u16), SourceError> {
+        let location = if split.object == self.uri {
+            Some(self.location.clone())
+        } else {
+            self.pattern.locate(&self.location, &split.object)
+        };
+        let number = self.objects.binary_search(&split.object);
+        let number = number.ok().and_then(|number| u16::try_from(number).ok());
+        match (location, number) {
+            (Some(location), Some(number)) => {
+                Ok((PinnedObject::of_split(step, split, location), number))
+            }
+            _ => Err(plan::object_error(step, &split.object, "does not lie where it was found")),
+        }
+    }
+
+    async fn footer(&self, object: &PinnedObject) -> Result<Footer, SourceError> {
+        let known = |footers: &VecDeque<(String, Footer)>| {
+            footers.iter().find(|(name, _)| *name == object.name).map(|(_, read)| read.clone())
+        };
+        if let Some(footer) = known(&self.footers.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(footer);
+        }
+        let footer = Footer::read(object).await?;
+        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        if known(&footers).is_none() {
+            footers.push_back((object.name.clone(), footer.clone()));
+        }
+        if footers.len() > FOOTERS_KEPT_MAX {
+            footers.pop_front();
+        }
+        Ok(footer)
+    }
 }
 
 impl Source {
@@ -168,16 +242,9 @@ impl Source {
         let event_time = plan::event_time_column(spec).map(str::to_owned);
         let columns = Columns::new(&all, None, event_time.as_deref(), Reading::Whole)
             .map_err(|what| plan::object_error(&step, &name, &what))?;
-        let kind = match &spec.kind {
-            SourceKind::Files { uri, format, store, .. } => Kind::Files(Arc::new(Files {
-                location: plan::open(&step, uri, store, objects)?,
-                format: plan::format_of(&step, uri, *format)?,
-                splits: plan.splits.clone(),
-                footer: OnceCell::new(),
-            })),
-            kind @ SourceKind::Keys { .. } => {
-                Kind::Keys(Keys::of(kind).expect("the kind is generate.keys"))
-            }
+        let kind = match Files::new(&step, spec, plan, objects)? {
+            Some(files) => Kind::Files(Arc::new(files)),
+            None => Kind::Generated(Generated::of(&spec.kind).expect("it is generated")),
         };
         Ok(Self { step, name, number, event_time, all, columns, kind })
     }
@@ -188,7 +255,7 @@ impl Source {
     pub fn with_columns(mut self, columns: &[String]) -> Self {
         let reading = match &self.kind {
             Kind::Files(files) if files.format == FileFormat::Ndjson => Reading::Whole,
-            Kind::Files(_) | Kind::Keys(_) => Reading::Needed,
+            Kind::Files(_) | Kind::Generated(_) => Reading::Needed,
         };
         let event_time = self.event_time.as_deref();
         self.columns = Columns::new(&self.all, Some(columns), event_time, reading)
@@ -204,7 +271,7 @@ impl Source {
     /// The splits to be dealt.
     pub fn splits(&self) -> Splits {
         match &self.kind {
-            Kind::Keys(keys) => Splits::generated(keys.blocks),
+            Kind::Generated(generated) => Splits::generated(generated.blocks),
             Kind::Files(files) => Splits::listed(files.splits.len() as u64),
         }
     }
@@ -217,9 +284,9 @@ impl Source {
     ) -> Result<Box<dyn SplitReader>, SourceError> {
         let columns = self.columns.clone();
         match &self.kind {
-            Kind::Keys(keys) => {
-                let keys = keys.clone();
-                Ok(Box::new(KeysReader::open(keys, columns, split, position, self.number)))
+            Kind::Generated(generated) => {
+                let (made, number) = (generated.clone(), self.number);
+                Ok(Box::new(GeneratedReader::open(made, columns, split, position, number)))
             }
             Kind::Files(files) => {
                 let index = usize::try_from(split).unwrap_or(usize::MAX);
@@ -238,20 +305,20 @@ impl Source {
         split: &Split,
         position: u64,
     ) -> Result<Box<dyn SplitReader>, SourceError> {
-        let object = PinnedObject::of_split(&self.step, split, files.location.clone());
+        let (object, number) = files.object(&self.step, split)?;
+        let base = origin_base(self.number, number);
         let columns = self.columns.clone();
         match files.format {
             FileFormat::Parquet => {
-                let footer = files.footer.get_or_try_init(|| Footer::read(&object)).await?;
-                let reader =
-                    ParquetReader::open(object, footer, columns, split, position, self.number)?;
+                let footer = files.footer(&object).await?;
+                let reader = ParquetReader::open(object, &footer, columns, split, position, base)?;
                 Ok(Box::new(reader))
             }
             FileFormat::Ndjson => {
                 let (_, compression) = Compression::of_name(&split.object);
                 let range = ndjson::Range { start: split.start, end: split.end };
                 let lines = Lines::open(object, compression, range, position)?;
-                Ok(Box::new(NdjsonReader::open(lines, columns, self.number)))
+                Ok(Box::new(NdjsonReader::open(lines, columns, base)))
             }
         }
     }
@@ -259,12 +326,14 @@ impl Source {
     /// Names the row of an origin in the user's words: object and row or byte, or event number.
     pub fn place(&self, origin: Origin) -> String {
         match &self.kind {
-            Kind::Keys(_) => format!("{}, event {}", self.name, origin.0 & ((1 << 56) - 1)),
+            Kind::Generated(_) => format!("{}, event {}", self.name, origin.0 & ((1 << 56) - 1)),
             Kind::Files(files) => {
                 let position = origin.0 & ((1 << ORIGIN_POSITION_BITS) - 1);
+                let number = usize::from((origin.0 >> ORIGIN_POSITION_BITS) as u16);
+                let name = files.objects.get(number).unwrap_or(&self.name);
                 match files.format {
-                    FileFormat::Parquet => format!("{}, row {}", self.name, position + 1),
-                    FileFormat::Ndjson => format!("{}, byte {position}", self.name),
+                    FileFormat::Parquet => format!("{name}, row {}", position + 1),
+                    FileFormat::Ndjson => format!("{name}, byte {position}"),
                 }
             }
         }
@@ -272,6 +341,8 @@ impl Source {
 }
 
 const ORIGIN_POSITION_BITS: u32 = 40;
+/// Footers of parquet files that are kept: a subtask reads its files one after another.
+const FOOTERS_KEPT_MAX: usize = 64;
 
 /// The origin of position 0 of an object.
 fn origin_base(source: u8, object: u16) -> u64 {

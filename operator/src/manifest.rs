@@ -42,7 +42,10 @@ impl Manifest {
         let base_folder = file.parent().unwrap_or(Path::new("/")).to_owned();
         let Inspected { job, steps, problems } = weir_crds::inspect_manifest(&text);
         let problems = problems.iter().map(ToString::to_string).collect();
-        Ok(Self { spec: job.as_ref().map(translate::job_spec), base_folder, problems, steps })
+        let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
+        let from = from.unwrap_or_default();
+        let steps = from.into_iter().filter_map(|step: usize| steps.get(step).copied()).collect();
+        Ok(Self { spec, base_folder, problems, steps })
     }
 
     /// Looks at the sources and checks what is left with their columns. Gives what could not be

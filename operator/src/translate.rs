@@ -4,10 +4,17 @@
 use weir_crds as crds;
 use weir_engine::pipeline::spec;
 
-/// What the engine needs to know of a manifest.
-pub(crate) fn job_spec(job: &crds::StatefulJob) -> spec::JobSpec {
+/// What the engine needs to know of a manifest, and for each of its steps the index of the one in
+/// the manifest that it comes from.
+pub(crate) fn job_spec(job: &crds::StatefulJob) -> (spec::JobSpec, Vec<usize>) {
     let declared = &job.spec;
-    spec::JobSpec {
+    let (mut pipeline, mut from) = (Vec::new(), Vec::new());
+    for (index, step) in declared.pipeline.iter().enumerate() {
+        let steps = steps(step, &declared.pipeline);
+        from.extend(steps.iter().map(|_| index));
+        pipeline.extend(steps);
+    }
+    let spec = spec::JobSpec {
         name: job.metadata.name.clone().unwrap_or_default(),
         replicas: declared.replicas,
         slots: declared.slots,
@@ -15,8 +22,9 @@ pub(crate) fn job_spec(job: &crds::StatefulJob) -> spec::JobSpec {
         state_memory_bytes: declared.state.memory.as_bytes(),
         checkpoint: checkpoint(&declared.checkpoint),
         failover: failover(&declared.failover),
-        pipeline: declared.pipeline.iter().filter_map(step).collect(),
-    }
+        pipeline,
+    };
+    (spec, from)
 }
 
 fn checkpoint(declared: &crds::CheckpointSpec) -> spec::CheckpointPolicy {
@@ -37,6 +45,30 @@ fn failover(declared: &crds::FailoverSpec) -> spec::FailoverPolicy {
     }
 }
 
+/// A source with several streams is a source for each stream that is read, called as it is read.
+fn steps(declared: &crds::StepSpec, all: &[crds::StepSpec]) -> Vec<spec::StepSpec> {
+    let Some(step) = step(declared) else { return Vec::new() };
+    let spec::Verb::Source(source) = &step.verb else { return vec![step] };
+    let spec::SourceKind::Nexmark { events, events_per_second, .. } = source.kind else {
+        return vec![step];
+    };
+    let streams = [
+        ("bid", spec::NexmarkStream::Bid),
+        ("auction", spec::NexmarkStream::Auction),
+        ("person", spec::NexmarkStream::Person),
+    ];
+    let mut steps = Vec::new();
+    for (name, stream) in streams {
+        let id = format!("{}.{name}", step.id);
+        if all.iter().any(|reader| reader.from.0.contains(&id)) {
+            let kind = spec::SourceKind::Nexmark { stream, events, events_per_second };
+            let verb = spec::Verb::Source(spec::SourceSpec { kind, ..source.clone() });
+            steps.push(spec::StepSpec { id, from: Vec::new(), verb });
+        }
+    }
+    steps
+}
+
 /// A step without a verb was refused before.
 fn step(declared: &crds::StepSpec) -> Option<spec::StepSpec> {
     let verb = match declared.verb()? {
@@ -51,25 +83,42 @@ fn step(declared: &crds::StepSpec) -> Option<spec::StepSpec> {
 }
 
 fn source(declared: &crds::SourceSpec) -> Option<spec::SourceSpec> {
-    let event_time = declared.event_time.as_ref().map(|time| spec::EventTimeSpec {
+    let mut event_time = declared.event_time.as_ref().map(|time| spec::EventTimeSpec {
         column: time.column.clone(),
         delay_ms: millis(time.delay),
     });
     let (kind, rate) = match (&declared.files, &declared.generate) {
         (Some(files), _) => (files_source(files), files.rate),
         (None, Some(generate)) => {
-            let keys = &generate.keys;
-            let kind = spec::SourceKind::Keys {
-                count: keys.count,
-                distinct: keys.distinct,
-                value_bytes: keys.value_bytes,
-                skew_milli: keys.skew_milli(),
-            };
-            (kind, generate.rate)
+            if let Some(nexmark) = &generate.nexmark {
+                let delay_ms = millis(nexmark.out_of_order);
+                event_time.get_or_insert(spec::EventTimeSpec { column: None, delay_ms });
+            }
+            (generated(generate)?, generate.rate)
         }
         (None, None) => return None,
     };
     Some(spec::SourceSpec { kind, rate, event_time })
+}
+
+fn generated(declared: &crds::GenerateSource) -> Option<spec::SourceKind> {
+    if let Some(keys) = &declared.keys {
+        return Some(spec::SourceKind::Keys {
+            count: keys.count,
+            distinct: keys.distinct,
+            value_bytes: keys.value_bytes,
+            skew_milli: keys.skew_milli(),
+        });
+    }
+    if let Some(sequence) = &declared.sequence {
+        let every_ms = sequence.every.as_millis();
+        return Some(spec::SourceKind::Sequence { count: sequence.count, every_ms });
+    }
+    declared.nexmark.as_ref().map(|nexmark| spec::SourceKind::Nexmark {
+        stream: spec::NexmarkStream::Bid,
+        events: nexmark.events,
+        events_per_second: nexmark.events_per_second,
+    })
 }
 
 fn files_source(files: &crds::FilesSource) -> spec::SourceKind {

@@ -91,7 +91,6 @@ fn only_what_must_be_given_is_required() {
         ("spec.pipeline.[].aggregate", json!(["values", "window"])),
         ("spec.pipeline.[].aggregate.window", json!(["tumble"])),
         ("spec.pipeline.[].source.files", json!(["uri"])),
-        ("spec.pipeline.[].source.generate", json!(["keys"])),
         ("spec.pipeline.[].sink.files", json!(["uri"])),
         ("spec.state", Value::Null),
         ("status", Value::Null),

@@ -40,12 +40,13 @@ pub struct SourceSpec {
     .message("ndjson needs a schema"))]
 #[schemars(extend("x-weir" = "files"))]
 pub struct FilesSource {
-    /// File or folder: file://, s3://, or, under `weir run`, a path relative to the manifest.
+    /// File, folder (with all below it) or glob: file://, s3://, or, under `weir run`, a path
+    /// relative to the manifest. Names that begin with . or _ are left out.
     #[schemars(length(min = 1, max = 1024), extend("x-weir" = "uri"))]
     #[x_kube(validation = Rule::new(crate::rule::ABSOLUTE_URI).message(crate::rule::ABSOLUTE_URI_WORDS))]
     pub uri: String,
 
-    /// Format of the files. Absent: by their suffix.
+    /// Format of the files. Absent: by their suffix; .gz and .zst behind it are understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<SourceFormat>,
 
@@ -87,17 +88,67 @@ pub enum OnError {
     Fail,
 }
 
-/// Rows made up from their number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Rows made up from their number: exactly one of `keys`, `sequence` and `nexmark`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.keys), has(self.sequence), has(self.nexmark)].filter(k, k).size() == 1")
+    .message("generate is exactly one of keys, sequence and nexmark"))]
+#[schemars(extend("x-weir" = "generate"))]
 pub struct GenerateSource {
     /// Rows with columns key string, value binary, seq int64, time timestamp.
-    pub keys: KeysSource,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysSource>,
 
-    /// Rows per second of all splits together. Absent: as fast as they are read.
+    /// Rows with columns seq int64, time timestamp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<SequenceSource>,
+
+    /// Events of an auction house, as the Nexmark benchmark makes them, in three streams: a step
+    /// reads `<id>.bid`, `<id>.auction` or `<id>.person`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nexmark: Option<NexmarkSource>,
+
+    /// Rows (of nexmark: events of all streams) per second of all splits together. Absent: as fast
+    /// as they are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
     pub rate: Option<u64>,
+}
+
+/// Numbers from 0 on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SequenceSource {
+    /// Rows in all. Absent: without end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000_000_000_000_u64))]
+    pub count: Option<u64>,
+
+    /// Event time from one row to the next; at least 1ms.
+    #[serde(default = "every")]
+    #[schemars(extend("x-weir-min" = "1ms"))]
+    #[x_kube(validation = Rule::new(crate::rule::AT_LEAST_1MS).message("every is at least 1ms"))]
+    pub every: Duration,
+}
+
+/// Events of an auction house: of each 50 in a row one person, three auctions and 46 bids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NexmarkSource {
+    /// Events of all streams together. Absent: without end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000_000_000_000_u64))]
+    pub events: Option<u64>,
+
+    /// Events of all streams within one second of event time.
+    #[serde(default = "events_per_second")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub events_per_second: u64,
+
+    /// How far the watermark stays behind, as if events were out of order by so much. They are in
+    /// order; `eventTime.delay` stands above it.
+    #[serde(default = "super::no_time")]
+    pub out_of_order: Duration,
 }
 
 /// Rows with keys from a given number of distinct ones.
@@ -186,6 +237,14 @@ pub struct SecretRef {
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+fn every() -> Duration {
+    Duration::from_millis(1)
+}
+
+fn events_per_second() -> u64 {
+    10_000
 }
 
 fn distinct() -> u64 {

@@ -7,6 +7,7 @@ use super::node::{Content, Cut, Node};
 use super::walk::{did_you_mean, field, item, not_a_text, step_names};
 
 const PIPELINE: &str = "spec.pipeline";
+const NEXMARK_STREAMS: [&str; 3] = ["bid", "auction", "person"];
 
 /// Checks the pipeline of `spec`; gives for each step the indices of those it reads.
 pub(super) fn check(spec: &Node, problems: &mut Problems) -> Vec<Vec<usize>> {
@@ -16,17 +17,24 @@ pub(super) fn check(spec: &Node, problems: &mut Problems) -> Vec<Vec<usize>> {
     let mut inputs = Vec::new();
     let mut read = BTreeSet::new();
     for (index, step) in steps.iter().enumerate() {
-        let mut reads = Vec::new();
+        let (mut reads, mut written) = (Vec::new(), Vec::new());
         for (path, id) in references(index, step) {
-            let found = resolve(&id, index, &by_id, &names);
+            let found = resolve(&id, index, &by_id, &names).and_then(|input| {
+                stream(&id, &steps[input])
+                    .map_err(|message| Wrong { message, meant: Some(input) })?;
+                Ok(input)
+            });
             read.extend(
                 found.as_ref().ok().copied().or(found.as_ref().err().and_then(|e| e.meant)),
             );
             match found {
-                Ok(input) if reads.contains(&input) => {
+                Ok(_) if written.contains(&id) => {
                     problems.add(&path, format!("step `{}` is read twice", Cut(&id)));
                 }
-                Ok(input) => reads.push(input),
+                Ok(input) => {
+                    reads.push(input);
+                    written.push(id);
+                }
                 Err(wrong) => problems.add(&path, wrong.message),
             }
         }
@@ -93,11 +101,10 @@ fn resolve(
     by_id: &BTreeMap<&str, usize>,
     names: &[BTreeSet<String>],
 ) -> Result<usize, Wrong> {
-    // A stream of a source with several: its source is what is read.
+    // A stream of a source: its source is what is read. No id has a point.
     let source = id.split_once('.').map_or(id, |(source, _)| source);
     let wrong = |message: String, meant| Err(Wrong { message, meant });
-    let several = |index: usize| names[index].contains("source");
-    match by_id.get(id).or(by_id.get(source).filter(|index| several(**index))) {
+    match by_id.get(source) {
         Some(index) if *index == reader => {
             wrong(format!("step `{}` reads itself", Cut(id)), Some(*index))
         }
@@ -111,10 +118,37 @@ fn resolve(
         Some(index) => Ok(*index),
         None => {
             let above = by_id.iter().filter(|(_, index)| **index < reader).map(|(id, _)| *id);
-            let meant = did_you_mean(id, above);
+            let meant = did_you_mean(source, above);
             let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
             wrong(format!("there is no step `{}`{hint}", Cut(id)), meant.map(|meant| by_id[meant]))
         }
+    }
+}
+
+/// Errors: `id` names no stream of the step, or none where there are several.
+fn stream(id: &str, step: &Node) -> Result<(), String> {
+    let generate = step.get("source").and_then(|source| source.get("generate"));
+    let several = generate.is_some_and(|generate| generate.get("nexmark").is_some());
+    let (source, stream) = match id.split_once('.') {
+        Some((source, stream)) => (source, Some(stream)),
+        None => (id, None),
+    };
+    let list = || NEXMARK_STREAMS.map(|name| format!("`{}.{name}`", Cut(source))).join(", ");
+    match stream {
+        None if several => {
+            Err(format!("step `{}` gives several streams; read one of {}", Cut(source), list()))
+        }
+        Some(_) if !several => {
+            Err(format!("step `{}` gives one stream; read it as `{}`", Cut(source), Cut(source)))
+        }
+        Some(stream) if !NEXMARK_STREAMS.contains(&stream) => {
+            let hint = match did_you_mean(stream, NEXMARK_STREAMS.into_iter()) {
+                Some(meant) => format!("did you mean `{}.{meant}`?", Cut(source)),
+                None => format!("it has {}", list()),
+            };
+            Err(format!("step `{}` has no stream `{}`; {hint}", Cut(source), Cut(stream)))
+        }
+        _ => Ok(()),
     }
 }
 

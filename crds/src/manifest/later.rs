@@ -25,7 +25,6 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],
         "spec.pipeline[].source.files" => &["csv", "follow"],
-        "spec.pipeline[].source.generate" => &["nexmark", "sequence"],
         "spec.pipeline[].source.eventTime" => &["idleAfter", "maxAhead"],
         "spec.pipeline[].aggregate" => &["emit", "ttl", "deadLetter", "lateRows", "lateDeadLetter"],
         "spec.pipeline[].aggregate.window" => &["hop", "session"],
@@ -49,7 +48,6 @@ pub(super) fn stands_in_for(field: &str) -> Option<&'static str> {
     match field {
         "image" | "sql" => Some("pipeline"),
         "hop" | "session" => Some("tumble"),
-        "nexmark" | "sequence" => Some("keys"),
         _ => None,
     }
 }

@@ -66,6 +66,10 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
         "step" => step(object, problems),
         "source" => source(object, problems),
         "files" => files(object, problems),
+        "generate" => {
+            let kinds = ["keys", "sequence", "nexmark"];
+            object.exactly_one("the kind of generated rows", &kinds, 3, problems);
+        }
         "sink" => {
             object.exactly_one(
                 "the kind of sink",
@@ -143,7 +147,9 @@ fn source(object: &Object<'_>, problems: &mut Problems) {
 
 fn files(object: &Object<'_>, problems: &mut Problems) {
     let words = |name: &str| object.node.get(name).and_then(Node::words);
-    let suffix = words("uri").and_then(|uri| uri.rsplit_once('.')).map(|(_, suffix)| suffix);
+    let name = words("uri");
+    let name = name.map(|uri| uri.strip_suffix(".gz").or(uri.strip_suffix(".zst")).unwrap_or(uri));
+    let suffix = name.and_then(|name| name.rsplit_once('.')).map(|(_, suffix)| suffix);
     let format = words("format").or(match suffix {
         Some("ndjson" | "jsonl") => Some("ndjson"),
         other => other,
@@ -216,13 +222,5 @@ pub(super) fn uri(uri: &str, path: &str, place: &str, problems: &mut Problems) {
             return problems.add(path, message);
         }
         None => {}
-    }
-    if place.ends_with("source.files.uri") {
-        let packed = [".gz", ".zst"].into_iter().find(|suffix| uri.ends_with(suffix));
-        if uri.contains(['*', '?', '[']) {
-            problems.add(path, later::refusal("a glob"));
-        } else if let Some(suffix) = packed {
-            problems.add(path, later::refusal(&format!("`{suffix}`")));
-        }
     }
 }

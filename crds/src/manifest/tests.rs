@@ -204,7 +204,7 @@ status: {observedGeneration: 3}
     ];
     assert_eq!(columns, declared, "in declared order");
     let Some(Verb::Source(made)) = job.spec.pipeline[1].verb() else { panic!("a source") };
-    assert_eq!(made.generate.as_ref().unwrap().keys.skew_milli(), 1_250);
+    assert_eq!(made.generate.as_ref().unwrap().keys.as_ref().unwrap().skew_milli(), 1_250);
     assert_eq!(job.spec.pipeline[4].verb(), Some(Verb::Union));
 }
 

@@ -98,6 +98,8 @@ const SOURCE: &str = "a source is exactly one of files and generate";
 const COLUMN: &str = "eventTime of files names a column";
 const NO_COLUMN: &str = "generated rows have their event time; eventTime takes only a delay here";
 const SCHEMA: &str = "ndjson needs a schema";
+const GENERATE: &str = "generate is exactly one of keys, sequence and nexmark";
+const EVERY: &str = "every is at least 1ms";
 const SINK_KIND: &str = "a sink is exactly one of files, blackhole and print";
 
 /// Where, the value put there, and what is said of it.
@@ -196,6 +198,15 @@ fn cases_of_steps(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
     add(format!("{READ}/eventTime/column"), Value::Null, Some(COLUMN));
     add(format!("{READ}/eventTime"), Value::Null, None);
     add(format!("{MADE}/eventTime/column"), json!("time"), Some(NO_COLUMN));
+    for (made, message) in [
+        (json!({"sequence": {"count": 5, "every": "1ms"}}), None),
+        (json!({"sequence": {"every": "0s"}}), Some(EVERY)),
+        (json!({"nexmark": {"events": 100, "outOfOrder": "4s"}, "rate": 5}), None),
+        (json!({"rate": 5}), Some(GENERATE)),
+        (json!({"keys": {}, "sequence": {}}), Some(GENERATE)),
+    ] {
+        add(format!("{MADE}/generate"), made, message);
+    }
     add(format!("{READ}/files/schema"), Value::Null, Some(SCHEMA));
     add(format!("{READ}/files/format"), Value::Null, None);
     add(SINK.into(), json!({}), Some(SINK_KIND));

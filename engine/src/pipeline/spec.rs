@@ -116,6 +116,34 @@ pub enum SourceKind {
         /// Zipf exponent in thousandths; 0: uniform.
         skew_milli: u32,
     },
+    /// Generated rows: seq int64, time timestamp.
+    Sequence {
+        /// Rows; none: unbounded.
+        count: Option<u64>,
+        /// Event time from one row to the next, in milliseconds.
+        every_ms: u64,
+    },
+    /// One stream of the events of an auction house.
+    Nexmark {
+        /// Which events are rows.
+        stream: NexmarkStream,
+        /// Events of all streams together; none: unbounded.
+        events: Option<u64>,
+        /// Events of all streams within one second of event time.
+        events_per_second: u64,
+    },
+}
+
+/// A stream of `generate.nexmark`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NexmarkStream {
+    /// Bids.
+    Bid,
+    /// Auctions.
+    Auction,
+    /// Persons.
+    Person,
 }
 
 /// Format of a file.

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use crate::protocol::{SourcePositions, SplitPosition, SplitProgress};
-use crate::source::keys::Blocks;
+use crate::source::generated::Blocks;
 
 /// The splits of a source: how many, and the event times that follow from their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,11 @@ impl Splits {
         self.count
     }
 
+    /// So many of so many events are rows of this source.
+    pub(crate) fn share(&self) -> (u64, u64) {
+        self.blocks.map_or((1, 1), |blocks| blocks.share())
+    }
+
     fn exists(&self, split: u64) -> bool {
         self.count.is_none_or(|count| split < count)
     }
@@ -43,11 +48,12 @@ impl Splits {
     /// The position of a done split that needs not be remembered, if it is that of a function.
     fn done_by_number(&self, split: u64) -> Option<SplitPosition> {
         let blocks = self.blocks?;
+        let max_time_ms = blocks.max_time_ms(split);
         Some(SplitPosition {
             split,
             position: blocks.rows(split),
-            max_time_ms: blocks.max_time_ms(split),
-            has_time: true,
+            max_time_ms: max_time_ms.unwrap_or(0),
+            has_time: max_time_ms.is_some(),
             done: true,
         })
     }

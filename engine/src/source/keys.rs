@@ -10,66 +10,20 @@
 //!
 //! The function uses no floating-point operation but `+ - × ÷` and comparisons, which are the same
 //! on every machine. It is part of the public form: a change of it changes every result.
-//!
-//! Rows are cut into blocks of consecutive numbers, which are the splits.
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryBuilder, Int64Array, RecordBatch, StringBuilder, TimestampMillisecondArray,
-    UInt64Array,
-};
+use arrow::array::{ArrayRef, BinaryBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
-use async_trait::async_trait;
 use zipf::Zipf;
 
 use crate::pipeline::spec::SourceKind;
-use crate::rows::Rows;
-use crate::source::columns::Columns;
-use crate::source::{SourceError, SplitReader};
 
 mod zipf;
-
-/// Rows of one block. Small, because the watermark follows the first block that is not done.
-pub(crate) const BLOCK_ROWS: u64 = 1_024;
-/// Event time of event 0.
-pub(crate) const FIRST_TIME_MS: i64 = 1_436_918_400_000;
-/// Column of the event time.
-pub(crate) const TIME_COLUMN: &str = "time";
-
-/// How event numbers are cut into splits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
-    /// Events; none: without end.
-    pub(crate) events: Option<u64>,
-}
-
-impl Blocks {
-    /// How many blocks there are; none: without end.
-    pub fn count(&self) -> Option<u64> {
-        self.events.map(|events| events.div_ceil(BLOCK_ROWS))
-    }
-
-    /// Rows of a block.
-    pub(crate) fn rows(&self, block: u64) -> u64 {
-        let first = block.saturating_mul(BLOCK_ROWS);
-        self.events.map_or(BLOCK_ROWS, |events| events.saturating_sub(first).min(BLOCK_ROWS))
-    }
-
-    /// Event time of the last row of a block.
-    pub(crate) fn max_time_ms(&self, block: u64) -> i64 {
-        time_ms((block * BLOCK_ROWS + self.rows(block)).saturating_sub(1))
-    }
-}
-
-fn time_ms(event: u64) -> i64 {
-    FIRST_TIME_MS.saturating_add_unsigned(event)
-}
 
 /// The function from event numbers to rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    pub(crate) blocks: Blocks,
     distinct: u64,
     value_bytes: usize,
     zipf: Option<Zipf>,
@@ -78,12 +32,11 @@ pub(crate) struct Keys {
 impl Keys {
     /// Of a `generate.keys` source; `None` of another.
     pub(crate) fn of(kind: &SourceKind) -> Option<Self> {
-        let SourceKind::Keys { count, distinct, value_bytes, skew_milli } = *kind else {
+        let SourceKind::Keys { distinct, value_bytes, skew_milli, .. } = *kind else {
             return None;
         };
         let distinct = distinct.max(1);
         Some(Self {
-            blocks: Blocks { events: count },
             distinct,
             value_bytes: value_bytes as usize,
             zipf: (skew_milli > 0).then(|| Zipf::new(distinct, skew_milli)),
@@ -96,7 +49,7 @@ impl Keys {
             Field::new("key", DataType::Utf8, true),
             Field::new("value", DataType::Binary, true),
             Field::new("seq", DataType::Int64, true),
-            Field::new(TIME_COLUMN, weir_expr::types::timestamp(), true),
+            Field::new("time", weir_expr::types::timestamp(), true),
         ])
     }
 
@@ -110,40 +63,34 @@ impl Keys {
         }
     }
 
-    fn column(&self, name: &str, events: std::ops::Range<u64>) -> ArrayRef {
+    /// The columns that are of this function alone.
+    pub(crate) fn column(&self, name: &str, events: &[u64]) -> Option<ArrayRef> {
         match name {
-            "key" => self.keys(events),
-            "value" => self.values(events),
-            "seq" => Arc::new(Int64Array::from_iter_values(
-                events.map(|event| i64::try_from(event).unwrap_or(i64::MAX)),
-            )),
-            _ => Arc::new(
-                TimestampMillisecondArray::from_iter_values(events.map(time_ms))
-                    .with_data_type(weir_expr::types::timestamp()),
-            ),
+            "key" => Some(self.keys(events)),
+            "value" => Some(self.values(events)),
+            _ => None,
         }
     }
 
-    fn keys(&self, events: std::ops::Range<u64>) -> ArrayRef {
+    fn keys(&self, events: &[u64]) -> ArrayRef {
         use std::fmt::Write as _;
-        let rows = usize::try_from(events.end - events.start).unwrap_or(0);
-        let mut keys = StringBuilder::with_capacity(rows, rows * 9);
+        let mut keys = StringBuilder::with_capacity(events.len(), events.len() * 9);
         let mut text = String::new();
         for event in events {
             text.clear();
-            write!(text, "k{:08}", self.key(event)).expect("a string takes any text");
+            write!(text, "k{:08}", self.key(*event)).expect("a string takes any text");
             keys.append_value(&text);
         }
         Arc::new(keys.finish())
     }
 
-    fn values(&self, events: std::ops::Range<u64>) -> ArrayRef {
-        let rows = usize::try_from(events.end - events.start).unwrap_or(0);
-        let mut values = BinaryBuilder::with_capacity(rows, rows * self.value_bytes);
+    fn values(&self, events: &[u64]) -> ArrayRef {
+        let bytes = events.len() * self.value_bytes;
+        let mut values = BinaryBuilder::with_capacity(events.len(), bytes);
         let mut value = Vec::with_capacity(self.value_bytes + 8);
         for event in events {
             value.clear();
-            let seed = mix(event);
+            let seed = mix(*event);
             let mut word = 0;
             while value.len() < self.value_bytes {
                 word += 1;
@@ -161,55 +108,6 @@ fn mix(number: u64) -> u64 {
     let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-/// Generates the rest of one block.
-pub(crate) struct KeysReader {
-    keys: Keys,
-    columns: Columns,
-    first_event: u64,
-    rows: u64,
-    position: u64,
-    source: u8,
-}
-
-impl KeysReader {
-    /// Opens a block; `position` counts its rows.
-    pub(crate) fn open(
-        keys: Keys,
-        columns: Columns,
-        block: u64,
-        position: u64,
-        source: u8,
-    ) -> Self {
-        let rows = keys.blocks.rows(block);
-        Self { keys, columns, first_event: block * BLOCK_ROWS, rows, position, source }
-    }
-}
-
-#[async_trait]
-impl SplitReader for KeysReader {
-    async fn next(&mut self, rows_max: usize) -> Result<Option<Rows>, SourceError> {
-        let taken = (self.rows.saturating_sub(self.position)).min(rows_max.max(1) as u64);
-        if taken == 0 {
-            return Ok(None);
-        }
-        let first = self.first_event + self.position;
-        let events = first..first + taken;
-        let fields = self.columns.read.fields().iter();
-        let arrays = fields.map(|field| self.keys.column(field.name(), events.clone())).collect();
-        let batch = RecordBatch::try_new(Arc::clone(&self.columns.read), arrays)
-            .expect("every column has its type and a value for every event");
-        // Origins of generated rows: source (8 bits), event number (56).
-        let base = u64::from(self.source) << 56;
-        let origins = UInt64Array::from_iter_values(events.map(|event| base | event));
-        self.position += taken;
-        Ok(Some(self.columns.rows(&batch, origins).expect("generated rows have event times")))
-    }
-
-    fn position(&self) -> u64 {
-        self.position
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use crate::rows::Rows;
 use crate::source::columns::Columns;
-use crate::source::{SourceError, SplitReader, origin_base};
+use crate::source::{SourceError, SplitReader};
 use build::BadValue;
 use lines::{Line, LineError};
 
@@ -42,9 +42,9 @@ pub(crate) struct NdjsonReader {
 
 impl NdjsonReader {
     /// Opens the lines of a range that begin at or behind its position.
-    pub(crate) fn open(lines: Lines, columns: Columns, source: u8) -> Self {
+    pub(crate) fn open(lines: Lines, columns: Columns, origin_base: u64) -> Self {
         let builder = RowBuilder::new(columns.read.fields());
-        Self { lines, columns, builder, origin_base: origin_base(source, 0) }
+        Self { lines, columns, builder, origin_base }
     }
 
     async fn bad_line(&self, offset: u64, text: &[u8], bad: BadValue) -> SourceError {

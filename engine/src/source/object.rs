@@ -1,6 +1,7 @@
 //! Range reads of one object that must not have changed since the run began.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStoreExt, coalesce_ranges};
@@ -12,7 +13,6 @@ use crate::source::SourceError;
 
 /// Ranges that lie closer together than this are read with one request.
 const COALESCE_BYTES: u64 = 64 * 1024;
-const IS_FOLDER: &str = "is a folder; reading a folder is not built yet";
 
 /// An object of a source, with the size and identity that it had when the run began.
 #[derive(Clone, Debug)]
@@ -27,12 +27,12 @@ pub(crate) struct PinnedObject {
 }
 
 impl PinnedObject {
-    /// Looks at the object as it is now, and pins that.
+    /// Looks at the object as it is now, and pins that; `None`: it is a folder.
     pub(crate) async fn look(
         step: &str,
         name: &str,
         location: Location,
-    ) -> Result<Self, SourceError> {
+    ) -> Result<Option<Self>, SourceError> {
         let mut object = Self {
             step: step.to_owned(),
             name: name.to_owned(),
@@ -41,15 +41,27 @@ impl PinnedObject {
             location,
         };
         if object.location.path.as_ref().is_empty() {
-            return Err(object.damaged(IS_FOLDER));
+            return Ok(None);
         }
         match retry(|| object.location.store.head(&object.location.path)).await {
             Ok(meta) => {
                 object.etag = etag(&meta);
                 object.bytes = meta.size;
-                Ok(object)
+                Ok(Some(object))
             }
-            Err(cause) => Err(object.explain(cause).await),
+            Err(object_store::Error::NotFound { .. }) if object.is_folder().await => Ok(None),
+            Err(cause) => Err(object.explain(cause)),
+        }
+    }
+
+    /// An object that a listing of `folder`'s store gave.
+    pub(crate) fn listed(step: &str, name: &str, meta: &ObjectMeta, folder: &Location) -> Self {
+        Self {
+            step: step.to_owned(),
+            name: name.to_owned(),
+            bytes: meta.size,
+            etag: etag(meta),
+            location: Location { store: Arc::clone(&folder.store), path: meta.location.clone() },
         }
     }
 
@@ -87,7 +99,7 @@ impl PinnedObject {
                     Some(change) => Err(self.damaged(&change)),
                     None => Err(self.unreachable(cause)),
                 },
-                Err(cause) => Err(self.explain(cause).await),
+                Err(cause) => Err(self.explain(cause)),
             },
         }
     }
@@ -130,20 +142,15 @@ impl PinnedObject {
             .then(|| "was changed after the run began; read it anew with --fresh".to_owned())
     }
 
+    async fn is_folder(&self) -> bool {
+        let listed = self.location.store.list_with_delimiter(Some(&self.location.path)).await;
+        listed.is_ok_and(|listed| !(listed.objects.is_empty() && listed.common_prefixes.is_empty()))
+    }
+
     /// Says of an object that can't be read whether it is missing.
-    async fn explain(&self, cause: object_store::Error) -> SourceError {
+    fn explain(&self, cause: object_store::Error) -> SourceError {
         match cause {
-            object_store::Error::NotFound { .. } => {
-                let path = &self.location.path;
-                let listed = self.location.store.list_with_delimiter(Some(path)).await;
-                let folder = listed.is_ok_and(|listed| {
-                    !(listed.objects.is_empty() && listed.common_prefixes.is_empty())
-                });
-                if folder {
-                    return self.damaged(IS_FOLDER);
-                }
-                self.damaged("not found")
-            }
+            object_store::Error::NotFound { .. } => self.damaged("not found"),
             object_store::Error::InvalidPath { source } => {
                 self.damaged(&format!("is no name of an object: {source}"))
             }

@@ -18,11 +18,15 @@ pub struct Pacing {
 
 impl Pacing {
     /// The share of one of `width` subtasks in `rate` rows per second. Subtasks that get no split
-    /// have no share. `rate` must be above 0.
+    /// have no share. `rate` must be above 0. A stream that has some of the events keeps pace with
+    /// the others of its source.
     pub fn new(rate: u64, width: u32, splits: &Splits) -> Self {
         let busy =
             splits.count().map_or(u64::from(width), |count| count.clamp(1, u64::from(width)));
-        let nanos_per_row = u128::from(busy) * NANOS_PER_SECOND / u128::from(rate.max(1));
+        let (rows, events) = splits.share();
+        let events_per_second = u128::from(rate.max(1)) * u128::from(rows);
+        let nanos_per_row =
+            u128::from(busy) * NANOS_PER_SECOND * u128::from(events) / events_per_second;
         Self { nanos_per_row, due: Duration::ZERO }
     }
 
@@ -49,10 +53,10 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::keys::Blocks;
+    use crate::source::generated::Blocks;
 
     fn without_end() -> Splits {
-        Splits::generated(Blocks { events: None })
+        Splits::generated(Blocks::every(None, 1))
     }
 
     /// Rows that subtasks of `splits` read in `seconds` of simulated time.

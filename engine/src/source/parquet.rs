@@ -20,7 +20,7 @@ use crate::protocol::Split;
 use crate::rows::Rows;
 use crate::source::columns::Columns;
 use crate::source::object::PinnedObject;
-use crate::source::{SourceError, SplitReader, origin_base};
+use crate::source::{SourceError, SplitReader};
 
 /// Bytes at the end of a file that are read first; most footers lie within.
 const FOOTER_GUESS_BYTES: u64 = 64 * 1024;
@@ -110,7 +110,7 @@ impl ParquetReader {
         columns: Columns,
         split: &Split,
         position: u64,
-        source: u8,
+        origin_base: u64,
     ) -> Result<Self, SourceError> {
         let damaged = |what: String| object.damaged(&what);
         let metadata = footer.metadata.metadata();
@@ -143,7 +143,7 @@ impl ParquetReader {
             decoded: None,
             position,
             first_row: split.first_row,
-            origin_base: origin_base(source, 0),
+            origin_base,
         })
     }
 

@@ -1,5 +1,5 @@
 //! Sources as a whole: plans, parquet in all compressions and from any row, objects that are
-//! missing or change, and every sentence about bad input.
+//! missing or change, and every sentence about bad input; `folders.rs`: folders and globs.
 
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use super::*;
 use crate::objects::{OneStore, RealObjects};
 use crate::pipeline::spec::{EventTimeSpec, StoreSpec};
+
+mod folders;
 
 fn files(uri: &str) -> SourceSpec {
     let kind = SourceKind::Files {
@@ -254,19 +256,19 @@ async fn what_the_author_of_a_manifest_must_change_is_said() {
         assert_eq!(error, format!("in: {uri}: {expected}"));
     };
     says("no.parquet", "not found").await;
-    says("d", "its suffix tells no format; declare `format: parquet` or `format: ndjson` (a folder is not built yet)").await;
-    says("d/*", "a glob is not built yet; name one file").await;
+    says("d.parquet/", "not found").await;
+    says("d/*.csv", "csv is not built yet").await;
+    says("d/*.json", "not found: no file matches").await;
+    says("none/*", "not found: no file matches").await;
+    says("_*", "not found: no file matches").await;
+    store.put(&Path::from("odd"), "x".into()).await.unwrap();
+    says("odd", "its suffix tells no format; declare `format: parquet` or `format: ndjson`").await;
     says("x.csv", "csv is not built yet").await;
     says(
         "x.ndjson",
         "ndjson without `schema` is not built yet; declare its columns as `schema: {name: type}`",
     )
     .await;
-    let mut folder = files("d");
-    let SourceKind::Files { format, .. } = &mut folder.kind else { unreachable!() };
-    *format = Some(FileFormat::Parquet);
-    let expected = "in: d: is a folder; reading a folder is not built yet";
-    assert_eq!(plan_error(&folder, &objects).await, expected);
     let error = plan_error(&files("d/x.parquet"), &objects).await;
     assert!(error.starts_with("in: d/x.parquet: is no parquet file, or damaged: "), "{error}");
 
@@ -328,14 +330,6 @@ async fn the_example_is_read_from_the_disk() {
     assert_eq!(rows, 336_776);
     let missing = plan_error(&files("data/no.parquet"), &objects).await;
     assert_eq!(missing, "in: data/no.parquet: not found");
-    let folder = plan_error(&with_format(files("data")), &objects).await;
-    assert_eq!(folder, "in: data: is a folder; reading a folder is not built yet");
-}
-
-fn with_format(mut spec: SourceSpec) -> SourceSpec {
-    let SourceKind::Files { format, .. } = &mut spec.kind else { unreachable!() };
-    *format = Some(FileFormat::Parquet);
-    spec
 }
 
 /// docs/design/0007: what version 1 stored must be read for ever.

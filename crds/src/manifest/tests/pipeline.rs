@@ -50,11 +50,8 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         (files("onError: skip"), ".files.onError", "`skip`"),
         (files("onError: {deadLetter: x}"), ".files.onError", "`deadLetter`"),
         ("{kafka: {topic: t}}".to_owned(), ".kafka", "`kafka`"),
-        ("{generate: {nexmark: {events: 1}}}".to_owned(), ".generate.nexmark", "`nexmark`"),
-        ("{generate: {sequence: {count: 1}}}".to_owned(), ".generate.sequence", "`sequence`"),
-        ("{files: {uri: \"data/*.parquet\"}}".to_owned(), ".files.uri", "a glob"),
-        ("{files: {uri: data.ndjson.gz, schema: {a: int64}}}".to_owned(), ".files.uri", "`.gz`"),
         ("{files: {uri: data.csv}}".to_owned(), ".files.uri", "`csv`"),
+        ("{files: {uri: \"data/*.csv.gz\"}}".to_owned(), ".files.uri", "`csv`"),
         ("{files: {uri: gs://bucket/a.parquet}}".to_owned(), ".files.uri", "`gs://`"),
         (
             "{files: {uri: a}, eventTime: {column: t, idleAfter: 1s}}".to_owned(),
@@ -69,7 +66,7 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
     ] {
         check_source(&written, &[&later(&format!("{source}{path}"), what)]);
     }
-    for uri in ["a.ndjson", "a, format: ndjson"] {
+    for uri in ["a.ndjson", "a.jsonl.zst", "\"a/*.ndjson\"", "a, format: ndjson"] {
         let message = later(".pipeline[0].source.files.schema", "ndjson without `schema`");
         check_source(
             &format!("{{files: {{uri: {uri}}}}}"),
@@ -143,7 +140,6 @@ fn verbs_and_kinds_are_exactly_one() {
         "{files: {uri: a}, generate: {keys: {}}}",
         &[&format!("{source} has to be exactly one, found files and generate")],
     );
-    check_source("{generate: {}}", &["spec.pipeline[0].source.generate.keys: is missing"]);
     let sink = "spec.pipeline[3].sink: the kind of sink";
     check_sink("{}", &[&format!("{sink} is missing; write one of: files, blackhole, print")]);
     check_sink(
@@ -273,6 +269,72 @@ fn a_step_reads_only_steps_above_it() {
         &["spec.pipeline[4].from: step `first` is a sink; nothing comes out of it"],
     );
     check_filter("union: {}", &[&format!("{from}: a union reads at least two steps")]);
+}
+
+/// The streams of a source that gives several, and of those that do not.
+#[test]
+fn a_stream_is_read_by_source_and_name() {
+    let manifest = |source: &str, from: &str| {
+        format!(
+            "apiVersion: weir.dev/v1alpha1\nkind: StatefulJob\nmetadata: {{name: bids}}\nspec:\n  \
+             pipeline:\n    - id: nexmark\n      source: {source}\n    - {{id: out, from: {from}, \
+             sink: {{blackhole: {{}}}}}}\n"
+        )
+    };
+    let nexmark = "{generate: {nexmark: {events: 100, outOfOrder: 4s}, rate: 5}}";
+    for from in ["nexmark.bid", "nexmark.auction", "nexmark.person"] {
+        accepted(&manifest(nexmark, from));
+    }
+    let refused = |source: &str, from: &str, message: &str| {
+        let expected = format!("spec.pipeline[1].from: {message}");
+        assert_eq!(problems(&manifest(source, from)), [expected]);
+    };
+    let all = "`nexmark.bid`, `nexmark.auction`, `nexmark.person`";
+    let several = format!("step `nexmark` gives several streams; read one of {all}");
+    refused(nexmark, "nexmark", &several);
+    let near = "step `nexmark` has no stream `bids`; did you mean `nexmark.bid`?";
+    refused(nexmark, "nexmark.bids", near);
+    let far = format!("step `nexmark` has no stream `offers`; it has {all}");
+    refused(nexmark, "nexmark.offers", &far);
+    let one = "step `nexmark` gives one stream; read it as `nexmark`";
+    refused("{generate: {sequence: {count: 5, every: 1s}}}", "nexmark.bid", one);
+    let unknown = "there is no step `nexmrak.bid`; did you mean `nexmark`?";
+    refused(nexmark, "nexmrak.bid", unknown);
+
+    let union =
+        manifest(nexmark, "nexmark.bid").replace("from: nexmark.bid, sink", "from: both, sink");
+    let union = |inputs: &str| {
+        union.replace(
+            "    - {id: out",
+            &format!("    - {{id: both, from: {inputs}, union: {{}}}}\n    - {{id: out"),
+        )
+    };
+    accepted(&union("[nexmark.bid, nexmark.auction]"));
+    assert_eq!(
+        problems(&union("[nexmark.bid, nexmark.bid]")),
+        ["spec.pipeline[1].from[1]: step `nexmark.bid` is read twice"]
+    );
+}
+
+#[test]
+fn what_is_generated_is_exactly_one() {
+    let place = "spec.pipeline[0].source.generate";
+    check_source(
+        "{generate: {rate: 5}}",
+        &[&format!(
+            "{place}: the kind of generated rows is missing; write one of: keys, sequence, nexmark"
+        )],
+    );
+    check_source(
+        "{generate: {keys: {}, sequence: {}}}",
+        &[&format!(
+            "{place}: the kind of generated rows has to be exactly one, found keys and sequence"
+        )],
+    );
+    check_source(
+        "{generate: {sequence: {every: 0ms}}}",
+        &[&format!("{place}.sequence.every: 0ms is too small; the least is 1ms")],
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use weir_expr::types;
 use super::{Outcome, Report, RowType, refused_column};
 use crate::pipeline::checked::{CheckedEventTime, CheckedSource, CheckedVerb, SourceSchemas};
 use crate::pipeline::spec::{EventTimeSpec, FileFormat, SourceKind, SourceSpec, StepSpec};
-use crate::source::keys::{Keys, TIME_COLUMN};
+use crate::source::generated;
 
 pub(super) fn check(
     step: &StepSpec,
@@ -18,8 +18,17 @@ pub(super) fn check(
 ) -> Outcome {
     let before = report.problems.len();
     let format = match &source.kind {
-        SourceKind::Files { uri, format, .. } => format_of(uri, *format, report),
-        SourceKind::Keys { .. } => None,
+        SourceKind::Files { uri, format, .. } => {
+            let format = format_of(uri, *format);
+            // A folder tells it by its files: whoever looked there knows the columns.
+            let is_file = uri.rsplit('/').next().is_some_and(|name| name.contains('.'));
+            if format.is_none() && is_file && !sources.contains_key(&step.id) {
+                let what = "tells no format; declare parquet or ndjson";
+                report.add("source.files.format", format!("the suffix of `{uri}` {what}"));
+            }
+            format
+        }
+        _ => None,
     };
     let declared = declared(&source.kind, format, report);
     if source.rate == Some(0) {
@@ -45,34 +54,20 @@ pub(super) fn check(
         event_time,
     });
     // An event time that is wrong is not missing: steps that need one are not to blame.
-    let has_time = source.event_time.is_some() || matches!(source.kind, SourceKind::Keys { .. });
+    let has_time = source.event_time.is_some() || generated::time_column(&source.kind).is_some();
     Outcome::new(
         sound.then_some(verb),
         RowType { schema: Arc::new(schema), has_time, changelog: false },
     )
 }
 
-fn format_of(
-    uri: &str,
-    declared: Option<FileFormat>,
-    report: &mut Report<'_>,
-) -> Option<FileFormat> {
-    if declared.is_some() {
-        return declared;
-    }
+fn format_of(uri: &str, declared: Option<FileFormat>) -> Option<FileFormat> {
     let name = uri.strip_suffix(".gz").or(uri.strip_suffix(".zst")).unwrap_or(uri);
-    let format = match name.rsplit('/').next().and_then(|name| name.rsplit_once('.')) {
+    declared.or(match name.rsplit('/').next().and_then(|name| name.rsplit_once('.')) {
         Some((_, "parquet")) => Some(FileFormat::Parquet),
         Some((_, "ndjson" | "jsonl")) => Some(FileFormat::Ndjson),
         _ => None,
-    };
-    if format.is_none() {
-        report.add(
-            "source.files.format",
-            format!("the suffix of `{uri}` tells no format; declare parquet or ndjson"),
-        );
-    }
-    format
+    })
 }
 
 /// The columns that follow from the declaration alone.
@@ -82,7 +77,7 @@ fn declared(
     report: &mut Report<'_>,
 ) -> Option<Schema> {
     let SourceKind::Files { schema, .. } = kind else {
-        return Some(Keys::schema());
+        return generated::schema(kind);
     };
     match (format, schema) {
         (Some(FileFormat::Ndjson), None) => {
@@ -130,13 +125,12 @@ fn event_time(
     report: &mut Report<'_>,
 ) -> Option<CheckedEventTime> {
     const PLACE: &str = "source.eventTime.column";
-    let generated = matches!(source.kind, SourceKind::Keys { .. });
-    let (column, delay_ms) = match &source.event_time {
-        None if generated => (TIME_COLUMN, 0),
-        None => return None,
-        Some(EventTimeSpec { column, delay_ms }) => match column.as_deref() {
+    let own = generated::time_column(&source.kind);
+    let (column, delay_ms) = match (&source.event_time, own) {
+        (None, Some(own)) => (own, 0),
+        (None, None) => return None,
+        (Some(EventTimeSpec { column, delay_ms }), own) => match column.as_deref().or(own) {
             Some(column) => (column, *delay_ms),
-            None if generated => (TIME_COLUMN, *delay_ms),
             None => {
                 report.add(PLACE, "a `files` source has to name its column of event time");
                 return None;

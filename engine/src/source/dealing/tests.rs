@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::source::keys::{BLOCK_ROWS, Blocks, FIRST_TIME_MS};
+use crate::source::generated::{BLOCK_EVENTS, Blocks, FIRST_TIME_MS};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -66,7 +66,7 @@ impl Content for Generated {
     }
 
     fn time_ms(&self, split: u64, row: u64) -> i64 {
-        FIRST_TIME_MS + i64::try_from(split * BLOCK_ROWS + row).unwrap()
+        FIRST_TIME_MS + i64::try_from(split * BLOCK_EVENTS + row).unwrap()
     }
 }
 
@@ -180,7 +180,7 @@ proptest! {
         events in 0..9000_u64,
         ops in vec(op(), 0..60),
     ) {
-        check(&Generated(Blocks { events: Some(events) }), &ops)?;
+        check(&Generated(Blocks::every(Some(events), 1)), &ops)?;
     }
 }
 
@@ -213,11 +213,11 @@ fn progress_tells_each_change_once_and_the_first_time_where_it_began() {
 
 #[test]
 fn positions_of_generated_blocks_do_not_grow_with_what_was_read() {
-    let splits = Splits::generated(Blocks { events: None });
+    let splits = Splits::generated(Blocks::every(None, 1));
     let mut tasks: Vec<_> =
         (0..2).map(|i| SourceTaskState::new("s", splits, i, 2, &Default::default())).collect();
     for _ in 0..1000 {
-        tasks[0].advance(BLOCK_ROWS, Some(0));
+        tasks[0].advance(BLOCK_EVENTS, Some(0));
         tasks[0].finish();
     }
     let acks: Vec<_> = tasks.iter().map(SourceTaskState::positions).collect();

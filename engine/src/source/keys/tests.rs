@@ -4,12 +4,14 @@
 use arrow::array::AsArray;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int64Type, TimestampMillisecondType};
+use object_store::memory::InMemory;
 
 use super::*;
 use crate::objects::OneStore;
 use crate::pipeline::spec::SourceSpec;
+use crate::rows::Rows;
+use crate::source::generated::{BLOCK_EVENTS, Blocks, FIRST_TIME_MS};
 use crate::source::{Source, plan};
-use object_store::memory::InMemory;
 
 fn spec(count: Option<u64>, skew_milli: u32) -> SourceSpec {
     SourceSpec {
@@ -59,7 +61,7 @@ const FIRST_SKEWED_KEYS: [&str; 4] = ["k00000020", "k00000045", "k00000009", "k0
 
 #[tokio::test]
 async fn rows_do_not_depend_on_batches_and_positions() {
-    let events = BLOCK_ROWS + 100;
+    let events = BLOCK_EVENTS + 100;
     let source = source(&spec(Some(events), 500)).await;
     assert_eq!(source.splits().count(), Some(2));
     let whole = read(&source, 1, 0, 10_000).await;
@@ -88,8 +90,8 @@ async fn only_the_wanted_columns_are_made() {
 
 #[test]
 fn the_time_of_a_block_is_that_of_its_last_row() {
-    let blocks = Blocks { events: Some(BLOCK_ROWS + 5) };
-    assert_eq!(blocks.max_time_ms(0), FIRST_TIME_MS + 1023);
-    assert_eq!(blocks.max_time_ms(1), FIRST_TIME_MS + 1024 + 4);
-    assert_eq!(Blocks { events: Some(0) }.count(), Some(0));
+    let blocks = Blocks::every(Some(BLOCK_EVENTS + 5), 1);
+    assert_eq!(blocks.max_time_ms(0), Some(FIRST_TIME_MS + 1023));
+    assert_eq!(blocks.max_time_ms(1), Some(FIRST_TIME_MS + 1024 + 4));
+    assert_eq!(Blocks::every(Some(0), 1).count(), Some(0));
 }
