@@ -1,7 +1,7 @@
 //! Sinks: rows are staged, listed in the checkpoint's record, and published after it.
 //!
 //! - `names.rs` — names of staged and final objects, and what they say. Pure; start reading here.
-//! - `encode.rs` — rows as ndjson.
+//! - `encode.rs` — rows as ndjson; `parquet.rs` — as parquet.
 //! - `upload.rs` — one object of unknown length, in bounded memory.
 //! - `files.rs`, `print.rs`, `blackhole.rs` — the writers.
 //! - `publish.rs` — staged pieces get their final names.
@@ -25,13 +25,14 @@ use crate::rows::Rows;
 
 use blackhole::BlackholeWriter;
 use encode::Encoder;
-use files::FilesWriter;
+use files::{FileEncoder, FilesWriter};
 use print::PrintWriter;
 
 mod blackhole;
 pub(crate) mod encode;
 mod files;
 mod names;
+mod parquet;
 mod print;
 pub mod publish;
 mod upload;
@@ -165,9 +166,11 @@ pub fn open(
         encoder.map_err(|what| SinkError::Value { step: writer.step.clone(), what })
     };
     match spec {
-        SinkSpec::Files { uri, store } => {
-            let encoder = encoder()?;
-            let folder = open_folder(&writer.step, uri, store, objects)?;
+        SinkSpec::Files { uri, format, store } => {
+            let encoder = FileEncoder::new(*format, schema, changelog);
+            let step = &writer.step;
+            let encoder = encoder.map_err(|what| SinkError::Value { step: step.clone(), what })?;
+            let folder = open_folder(step, uri, store, objects)?;
             Ok(Box::new(FilesWriter::new(writer, uri, folder, encoder)))
         }
         SinkSpec::Print { limit } => {

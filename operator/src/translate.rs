@@ -149,9 +149,12 @@ fn aggregate(declared: &crds::AggregateSpec) -> spec::AggregateSpec {
 
 fn sink(declared: &crds::SinkSpec) -> Option<spec::SinkSpec> {
     if let Some(files) = &declared.files {
-        let crds::SinkFormat::Ndjson = files.format;
+        let format = match files.format {
+            crds::SinkFormat::Ndjson => spec::SinkFormat::Ndjson,
+            crds::SinkFormat::Parquet => spec::SinkFormat::Parquet,
+        };
         let store = store(files.store.as_ref());
-        return Some(spec::SinkSpec::Files { uri: files.uri.clone(), store });
+        return Some(spec::SinkSpec::Files { uri: files.uri.clone(), format, store });
     }
     if let Some(print) = &declared.print {
         return Some(spec::SinkSpec::Print { limit: print.limit });

@@ -52,6 +52,8 @@ pub enum SinkFormat {
     /// One JSON object per line.
     #[default]
     Ndjson,
+    /// Apache Parquet.
+    Parquet,
 }
 
 /// Lines of JSON on standard output.

@@ -211,15 +211,15 @@ pub(super) fn uri(uri: &str, path: &str, place: &str, problems: &mut Problems) {
     match scheme {
         Some("s3" | "file") => {}
         Some(scheme @ ("gs" | "az")) => {
-            return problems.add(path, later::refusal(&format!("`{scheme}://`")));
+            problems.add(path, later::refusal(&format!("`{scheme}://`")));
         }
         Some(scheme) => {
             let message = format!("`{}://` is no known store; use s3:// or file://", Cut(scheme));
-            return problems.add(path, message);
+            problems.add(path, message);
         }
         None if place == "spec.state.uri" => {
             let message = "is relative; the state of a job lies below s3:// or file://";
-            return problems.add(path, message);
+            problems.add(path, message);
         }
         None => {}
     }

@@ -95,7 +95,7 @@ impl Request {
         let none = StoreSpec::default();
         let earlier = condemned.chain(unconfirmed).filter(|folder| !folder.is_empty());
         let declared = self.spec.pipeline.iter().filter_map(|step| match &step.verb {
-            Verb::Sink(SinkSpec::Files { uri, store }) => Some((uri.as_str(), store)),
+            Verb::Sink(SinkSpec::Files { uri, store, .. }) => Some((uri.as_str(), store)),
             _ => None,
         });
         let all = earlier.map(|folder| (folder, &none)).chain(declared);
@@ -407,7 +407,7 @@ async fn check_sinks(request: &Request, before: &fit::Recorded) -> Result<(), Be
     let claimed = request.root.claimed().await?;
     let known: BTreeSet<&str> = claimed.iter().map(|run| run.id.as_str()).collect();
     for (index, step) in request.spec.pipeline.iter().enumerate() {
-        let Verb::Sink(SinkSpec::Files { uri, store }) = &step.verb else { continue };
+        let Verb::Sink(SinkSpec::Files { uri, store, .. }) = &step.verb else { continue };
         if before.has_step(step) {
             continue;
         }

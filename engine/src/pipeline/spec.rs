@@ -200,6 +200,32 @@ pub struct TumbleSpec {
     pub offset_ms: i64,
 }
 
+/// Format of files that are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SinkFormat {
+    /// One JSON object per line.
+    #[default]
+    Ndjson,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl SinkFormat {
+    /// The suffix of its files.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// What was written before there were others is not said in a journal.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Where rows go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -208,6 +234,9 @@ pub enum SinkSpec {
     Files {
         /// Folder.
         uri: String,
+        /// Format of the files.
+        #[serde(default, skip_serializing_if = "SinkFormat::is_default")]
+        format: SinkFormat,
         /// How to reach the store.
         store: StoreSpec,
     },

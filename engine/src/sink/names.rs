@@ -9,11 +9,10 @@ use weir_state::names::{SinkFile, staging_folder};
 
 use crate::sink::WriterId;
 
-const FORMAT_SUFFIX: &str = "ndjson";
 const STAGED_SUFFIX: &str = ".staged";
 
-/// The final name of what `writer` cut at `checkpoint`.
-pub(crate) fn final_name(writer: &WriterId, checkpoint: CheckpointId) -> SinkFile {
+/// The final name of what `writer` cut at `checkpoint`, in the format of that suffix.
+pub(crate) fn final_name(writer: &WriterId, checkpoint: CheckpointId, suffix: &str) -> SinkFile {
     SinkFile {
         step: writer.step.clone(),
         run: writer.run.clone(),
@@ -21,7 +20,7 @@ pub(crate) fn final_name(writer: &WriterId, checkpoint: CheckpointId) -> SinkFil
         generation: writer.generation,
         subtask: writer.subtask,
         part: writer.part,
-        suffix: FORMAT_SUFFIX.to_owned(),
+        suffix: suffix.to_owned(),
     }
 }
 
@@ -53,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_final_name_is_that_of_the_reference_and_reads_back() {
-        let name = final_name(&writer(), CheckpointId(17));
+        let name = final_name(&writer(), CheckpointId(17), "ndjson");
         assert_eq!(name.to_string(), "out-ab12-000000000017-3-4-1.ndjson");
         assert_eq!(SinkFile::parse(&name.to_string()), Some(name));
     }

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use weir_state::ids::CheckpointId;
 use weir_state::names::ObjectNamer;
 
+use crate::pipeline::spec::SinkFormat;
 use crate::protocol::Piece;
 use crate::rows::Rows;
 use crate::sink::encode::Encoder;
@@ -94,7 +95,7 @@ impl SinkWriter for PrintWriter {
             return async { Ok(Vec::new()) }.boxed();
         };
         let step = self.writer.step.clone();
-        let r#final = final_name(&self.writer, checkpoint).to_string();
+        let r#final = final_name(&self.writer, checkpoint, SinkFormat::Ndjson.suffix()).to_string();
         async move {
             let bytes = upload.finish().await;
             let bytes = bytes.map_err(|cause| SinkError::store(&step, &staged, cause))?;

@@ -15,6 +15,7 @@ use weir_runtime::sim::{self, Process};
 use super::*;
 use crate::objects::OneStore;
 use crate::objects::retry::retry;
+use crate::pipeline::spec::SinkFormat;
 use crate::sink::publish::{committed_files, publish};
 
 const FOLDER: &str = "out/delays";
@@ -37,7 +38,11 @@ fn writer_id(generation: u64, subtask: u32) -> WriterId {
 }
 
 fn files_sink() -> SinkSpec {
-    SinkSpec::Files { uri: FOLDER.to_owned(), store: StoreSpec::default() }
+    SinkSpec::Files {
+        uri: FOLDER.to_owned(),
+        format: SinkFormat::Ndjson,
+        store: StoreSpec::default(),
+    }
 }
 
 fn open_on(
@@ -447,4 +452,34 @@ fn a_stored_piece_of_version_1_is_read() {
     let file = weir_state::names::SinkFile::parse(&piece.r#final).unwrap();
     assert_eq!((file.checkpoint, file.subtask, file.part), (CheckpointId(17), 4, 1));
     assert_eq!(piece.encode_to_vec(), bytes);
+}
+
+#[tokio::test]
+async fn parquet_is_staged_and_published_as_any_piece() {
+    use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    let store = SimStore::new(SimStoreSettings::instant(1));
+    let spec = SinkSpec::Files {
+        uri: FOLDER.to_owned(),
+        format: SinkFormat::Parquet,
+        store: StoreSpec::default(),
+    };
+    let mut writer = open_on(&store, &spec, writer_id(1, 0)).unwrap();
+    for from in [0, 700] {
+        writer.write(&rows(from, 700)).await.unwrap();
+    }
+    let pieces = writer.cut(CheckpointId(3)).await.unwrap();
+    assert_eq!(pieces[0].r#final, "out-ab12-000000000003-1-0-0.parquet");
+    assert_eq!((pieces.len(), pieces[0].rows), (1, 1_400));
+    assert!(pieces[0].staged.ends_with(".staged"));
+    assert!(writer.cut(CheckpointId(4)).await.unwrap().is_empty(), "no rows, no file");
+    let objects: Arc<dyn ObjectStore> = Arc::new(store.clone());
+    let folder = Location { store: Arc::clone(&objects), path: Path::from(FOLDER) };
+    publish(&folder, &pieces[0]).await.unwrap();
+    let file = objects.get(&folder.path.clone().join(&*pieces[0].r#final)).await.unwrap();
+    let bytes = file.bytes().await.unwrap();
+    assert_eq!(bytes.len() as u64, pieces[0].bytes);
+    let read = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+    let count: usize = read.map(|batch| batch.unwrap().num_rows()).sum();
+    assert_eq!(count, 1_400);
 }

@@ -234,7 +234,7 @@ fn windows_and_choices_are_checked() {
     );
     check_sink(
         "{files: {uri: x, format: avro}}",
-        &["spec.pipeline[3].sink.files.format: `avro` is not one of: ndjson"],
+        &["spec.pipeline[3].sink.files.format: `avro` is not one of: ndjson, parquet"],
     );
     check_source(
         "{files: {uri: x, format: avro}}",

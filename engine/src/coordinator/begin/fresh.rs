@@ -66,7 +66,7 @@ pub async fn fresh(
 /// Step and folder of each `files` sink.
 fn sinks(steps: &[StepSpec]) -> BTreeMap<(String, String), StoreSpec> {
     let files = steps.iter().filter_map(|step| match &step.verb {
-        Verb::Sink(SinkSpec::Files { uri, store }) => {
+        Verb::Sink(SinkSpec::Files { uri, store, .. }) => {
             Some(((step.id.clone(), uri.clone()), store.clone()))
         }
         _ => None,

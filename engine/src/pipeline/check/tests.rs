@@ -5,8 +5,8 @@ use weir_expr::types;
 
 use super::*;
 use crate::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, FileFormat, SinkSpec,
-    SourceKind, SourceSpec, StoreSpec, TumbleSpec,
+    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, FileFormat, SinkFormat,
+    SinkSpec, SourceKind, SourceSpec, StoreSpec, TumbleSpec,
 };
 
 pub(in crate::pipeline) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
@@ -76,7 +76,11 @@ pub(in crate::pipeline) fn aggregate(key: &[&str], values: &[&str]) -> Verb {
 }
 
 fn folder(uri: &str) -> Verb {
-    Verb::Sink(SinkSpec::Files { uri: uri.into(), store: StoreSpec::default() })
+    Verb::Sink(SinkSpec::Files {
+        uri: uri.into(),
+        format: SinkFormat::Ndjson,
+        store: StoreSpec::default(),
+    })
 }
 
 pub(in crate::pipeline) fn blackhole() -> Verb {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_engine::network::sim::Crash;
 use weir_engine::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, SinkSpec, SourceKind,
-    SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
+    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, SinkFormat, SinkSpec,
+    SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
 };
 use weir_runtime::sim::store::Planned;
 
@@ -210,7 +210,11 @@ fn step(id: &str, from: &[&str], verb: Verb) -> StepSpec {
 
 /// A sink into the folder of its own name.
 fn files(id: &str, from: &str) -> StepSpec {
-    let files = SinkSpec::Files { uri: id.to_owned(), store: StoreSpec::default() };
+    let files = SinkSpec::Files {
+        uri: id.to_owned(),
+        format: SinkFormat::Ndjson,
+        store: StoreSpec::default(),
+    };
     step(id, &[from], Verb::Sink(files))
 }
 

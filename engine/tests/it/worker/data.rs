@@ -7,8 +7,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMill
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use weir_engine::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, SinkSpec, SourceKind,
-    SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
+    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, SinkFormat, SinkSpec,
+    SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
 };
 
 /// One row.
@@ -72,7 +72,11 @@ pub(crate) fn windows_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
         values: vec!["count(*) as n".to_owned(), "sum(value) as total".to_owned()],
         lateness_ms: 0,
     };
-    let sink = SinkSpec::Files { uri: OUTPUT.to_owned(), store: StoreSpec::default() };
+    let sink = SinkSpec::Files {
+        uri: OUTPUT.to_owned(),
+        format: SinkFormat::Ndjson,
+        store: StoreSpec::default(),
+    };
     JobSpec {
         name: "windows".to_owned(),
         replicas: u32::try_from(replicas).unwrap(),
