@@ -9,6 +9,7 @@
 //! - `job/status.rs` — what the operator reports
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{AT_LEAST_1S, AT_LEAST_100MS, set_once};
@@ -25,7 +26,7 @@ pub use source::{
     SequenceSource, SourceFormat, SourceSpec, StoreSpec,
 };
 pub use status::{CheckpointStatus, Phase, StatefulJobStatus};
-pub use step::{AggregateSpec, Inputs, StepSpec, Verb, WindowSpec};
+pub use step::{AggregateSpec, Emit, HopSpec, Inputs, StepSpec, Verb, WindowSpec};
 
 /// A streaming job whose state lives in an object store.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +123,10 @@ pub struct StateSpec {
     #[schemars(range(min = 1, max = 32_768))]
     pub key_groups: u16,
 
+    /// In which order steps with state take rows of different keys. Absent: Relaxed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+
     /// Memory per worker for write buffers, cache and reads in flight.
     #[serde(default = "memory")]
     #[schemars(extend("x-weir-min" = "1Mi"))]
@@ -133,8 +138,17 @@ pub struct StateSpec {
 
 impl Default for StateSpec {
     fn default() -> Self {
-        Self { uri: None, store: None, key_groups: key_groups(), memory: memory() }
+        Self { uri: None, store: None, key_groups: key_groups(), order: None, memory: memory() }
     }
+}
+
+/// In which order steps with state take rows of different keys; results are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Order {
+    /// Rows behind a watermark start while rows before it still wait for their state.
+    Relaxed,
+    /// At a watermark everything before it ends first.
+    Strict,
 }
 
 /// When checkpoints are taken and how many are kept.

@@ -25,11 +25,11 @@ mod units;
 pub use columns::Columns;
 pub use definition::{chart_yaml, crd, crd_yaml};
 pub use job::{
-    AggregateSpec, CheckpointSpec, CheckpointStatus, EventTimeSpec, FailoverSpec, FilesSink,
-    FilesSource, GenerateSource, Inputs, KeysSource, NexmarkSource, NoFields, OnError, Phase,
-    PrintSink, SecretRef, SequenceSource, SinkFormat, SinkSpec, SourceFormat, SourceSpec,
-    StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, Verb,
-    WindowSpec,
+    AggregateSpec, CheckpointSpec, CheckpointStatus, Emit, EventTimeSpec, FailoverSpec, FilesSink,
+    FilesSource, GenerateSource, HopSpec, Inputs, KeysSource, NexmarkSource, NoFields, OnError,
+    Order, Phase, PrintSink, SecretRef, SequenceSource, SinkFormat, SinkSpec, SourceFormat,
+    SourceSpec, StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec,
+    Verb, WindowSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
 pub use units::{Duration, InvalidUnit, Quantity};

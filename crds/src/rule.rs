@@ -21,8 +21,16 @@ pub(crate) const AT_LEAST_100MS: &str = "self.matches('[1-9][0-9]*[smhd]$|[1-9][
 pub(crate) const AT_LEAST_1S: &str = "self.matches('[1-9][0-9]*[smhd]$|[1-9][0-9][0-9][0-9]+ms$')";
 
 /// `offset` is shorter than `tumble`; days against another unit are left to the operator.
-pub(crate) const OFFSET_BELOW_TUMBLE: &str = "!has(self.offset) || self.offset.endsWith('d') != self.tumble.endsWith('d') || \
+pub(crate) const OFFSET_BELOW_TUMBLE: &str = "!has(self.offset) || !has(self.tumble) || self.offset.endsWith('d') != self.tumble.endsWith('d') || \
      duration(self.offset.replace('d', 'h')) < duration(self.tumble.replace('d', 'h'))";
+
+/// `offset` is shorter than `hop.every`, as far as [`OFFSET_BELOW_TUMBLE`] goes.
+pub(crate) const OFFSET_BELOW_EVERY: &str = "!has(self.offset) || !has(self.hop) || self.offset.endsWith('d') != self.hop.every.endsWith('d') || \
+     duration(self.offset.replace('d', 'h')) < duration(self.hop.every.replace('d', 'h'))";
+
+/// `every` is at most `size`, as far as [`OFFSET_BELOW_TUMBLE`] goes.
+pub(crate) const EVERY_WITHIN_SIZE: &str = "self.every.endsWith('d') != self.size.endsWith('d') || \
+     duration(self.every.replace('d', 'h')) <= duration(self.size.replace('d', 'h'))";
 
 /// An optional field of the object that never changes, neither comes nor goes.
 pub(crate) fn set_once(field: &str) -> String {

@@ -19,6 +19,10 @@ pub(crate) fn job_spec(job: &crds::StatefulJob) -> (spec::JobSpec, Vec<usize>) {
         replicas: declared.replicas,
         slots: declared.slots,
         key_groups: declared.state.key_groups,
+        order: match declared.state.order {
+            Some(crds::Order::Strict) => spec::Order::Strict,
+            Some(crds::Order::Relaxed) | None => spec::Order::Relaxed,
+        },
         state_memory_bytes: declared.state.memory.as_bytes(),
         checkpoint: checkpoint(&declared.checkpoint),
         failover: failover(&declared.failover),
@@ -138,13 +142,29 @@ fn files_source(files: &crds::FilesSource) -> spec::SourceKind {
 fn aggregate(declared: &crds::AggregateSpec) -> spec::AggregateSpec {
     spec::AggregateSpec {
         key: declared.key.clone(),
-        window: spec::TumbleSpec {
-            size_ms: millis(declared.window.tumble),
-            offset_ms: declared.window.offset.map_or(0, millis),
-        },
+        window: declared.window.as_ref().and_then(window),
         values: declared.values.clone(),
         lateness_ms: millis(declared.lateness),
+        emit: declared.emit.map(|emit| match emit {
+            crds::Emit::OnClose => spec::Emit::OnClose,
+            crds::Emit::OnUpdate => spec::Emit::OnUpdate,
+        }),
+        ttl_ms: declared.ttl.map(millis),
     }
+}
+
+/// A window without a kind was refused before.
+fn window(declared: &crds::WindowSpec) -> Option<spec::WindowSpec> {
+    let offset_ms = declared.offset.map_or(0, millis);
+    if let Some(size) = declared.tumble {
+        let tumble = spec::TumbleSpec { size_ms: millis(size), offset_ms };
+        return Some(spec::WindowSpec::Tumble(tumble));
+    }
+    if let Some(hop) = &declared.hop {
+        let (size_ms, every_ms) = (millis(hop.size), millis(hop.every));
+        return Some(spec::WindowSpec::Hop { size_ms, every_ms, offset_ms });
+    }
+    declared.session.map(|gap| spec::WindowSpec::Session { gap_ms: millis(gap) })
 }
 
 fn sink(declared: &crds::SinkSpec) -> Option<spec::SinkSpec> {

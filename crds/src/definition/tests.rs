@@ -88,8 +88,9 @@ fn only_what_must_be_given_is_required() {
     let cases = [
         ("spec", json!(["pipeline"])),
         ("spec.pipeline.[]", json!(["id"])),
-        ("spec.pipeline.[].aggregate", json!(["values", "window"])),
-        ("spec.pipeline.[].aggregate.window", json!(["tumble"])),
+        ("spec.pipeline.[].aggregate", json!(["values"])),
+        ("spec.pipeline.[].aggregate.window", Value::Null),
+        ("spec.pipeline.[].aggregate.window.hop", json!(["every", "size"])),
         ("spec.pipeline.[].source.files", json!(["uri"])),
         ("spec.pipeline.[].sink.files", json!(["uri"])),
         ("spec.state", Value::Null),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{NoFields, SinkSpec, SourceSpec};
 use crate::columns::COLUMN_BYTES_MAX;
-use crate::rule::{AT_LEAST_1MS, OFFSET_BELOW_TUMBLE};
+use crate::rule::{AT_LEAST_1MS, EVERY_WITHIN_SIZE, OFFSET_BELOW_EVERY, OFFSET_BELOW_TUMBLE};
 use crate::units::Duration;
 
 /// Bytes of an expression.
@@ -189,9 +189,19 @@ impl JsonSchema for Inputs {
     }
 }
 
-/// One row per group: columns of the key, `window_start`, `window_end`, then the values.
+/// One row per group: columns of the key, with a window `window_start` and `window_end`, then the
+/// values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.window) || !has(self.emit) || self.emit == 'onUpdate'")
+        .message("without a window the only choice of emit is onUpdate"),
+    validation = Rule::new("has(self.window) || !self.lateness.matches('[1-9]')")
+        .message("lateness is for aggregates with a window"),
+    validation = Rule::new("!has(self.window) || !has(self.ttl)")
+        .message("ttl is for aggregates without a window")
+)]
+#[schemars(extend("x-weir" = "aggregate"))]
 pub struct AggregateSpec {
     /// Columns of the group's key, at most 32. Absent: one global group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -199,31 +209,88 @@ pub struct AggregateSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub key: Vec<String>,
 
-    /// The windows in which rows are grouped by event time.
-    pub window: WindowSpec,
+    /// The windows in which rows are grouped by event time. Absent: all rows of a key are one group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
 
     /// Select items of aggregates: count(*) as flights, sum(a) / count(*) as mean.
     #[schemars(with = "Vec<Expression>", length(min = 1, max = 1024))]
     pub values: Vec<String>,
 
+    /// When results are written. Absent: onClose with a window, onUpdate without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emit: Option<Emit>,
+
     /// How long after its end a window still takes rows.
     #[serde(default = "super::no_time")]
     pub lateness: Duration,
+
+    /// How long after its last row a group without a window is kept, in event time where rows have
+    /// it; at least 1ms. Absent: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-weir-min" = "1ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_1MS).message("ttl is at least 1ms"))]
+    pub ttl: Option<Duration>,
 }
 
-/// A window [start, end), aligned to 1970-01-01T00:00Z.
+/// When an aggregate writes results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Emit {
+    /// Once, when the window closes.
+    OnClose,
+    /// At every change, as a changelog.
+    OnUpdate,
+}
+
+/// Windows [start, end): exactly one of `tumble`, `hop` and `session`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(OFFSET_BELOW_TUMBLE)
-    .message("offset is shorter than tumble"))]
+#[x_kube(
+    validation = Rule::new(
+        "[has(self.tumble), has(self.hop), has(self.session)].filter(v, v).size() == 1")
+        .message("a window is exactly one of tumble, hop and session"),
+    validation = Rule::new(OFFSET_BELOW_TUMBLE).message("offset is shorter than tumble"),
+    validation = Rule::new(OFFSET_BELOW_EVERY).message("offset is shorter than hop.every")
+)]
 #[schemars(extend("x-weir" = "window"))]
 pub struct WindowSpec {
-    /// Length of windows that follow each other; at least 1ms.
+    /// Length of windows that follow each other, aligned to 1970-01-01T00:00Z; at least 1ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-weir-min" = "1ms"))]
     #[x_kube(validation = Rule::new(AT_LEAST_1MS).message("tumble is at least 1ms"))]
-    pub tumble: Duration,
+    pub tumble: Option<Duration>,
 
-    /// Shifts the windows; shorter than `tumble`.
+    /// Windows that overlap, aligned to 1970-01-01T00:00Z.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop: Option<HopSpec>,
+
+    /// Rows of a key are in one window as long as no two neighbours are further apart than this;
+    /// the window ends this long after its last row. At least 1ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-weir-min" = "1ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_1MS).message("session is at least 1ms"))]
+    pub session: Option<Duration>,
+
+    /// Shifts the windows; shorter than `tumble` or `hop.every`. Sessions are where their rows are
+    /// and do not move.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<Duration>,
+}
+
+/// Windows that overlap; a row is in each that holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(EVERY_WITHIN_SIZE).message("every is at most size"))]
+#[schemars(extend("x-weir" = "hop"))]
+pub struct HopSpec {
+    /// Length of a window; at least 1ms.
+    #[schemars(extend("x-weir-min" = "1ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_1MS).message("size is at least 1ms"))]
+    pub size: Duration,
+
+    /// From the start of a window to the start of the next; at least 1ms and at most `size`.
+    #[schemars(extend("x-weir-min" = "1ms"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_1MS).message("every is at least 1ms"))]
+    pub every: Duration,
 }

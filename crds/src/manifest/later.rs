@@ -19,15 +19,14 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
             "deletionPolicy",
             "worker",
         ],
-        "spec.state" => &["disk", "order"],
+        "spec.state" => &["disk"],
         "spec.checkpoint" => &["snapshots"],
         "spec.failover" => &["minSurvivors", "readyAfter"],
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],
         "spec.pipeline[].source.files" => &["csv", "follow"],
         "spec.pipeline[].source.eventTime" => &["idleAfter", "maxAhead"],
-        "spec.pipeline[].aggregate" => &["emit", "ttl", "deadLetter", "lateRows", "lateDeadLetter"],
-        "spec.pipeline[].aggregate.window" => &["hop", "session"],
+        "spec.pipeline[].aggregate" => &["deadLetter", "lateRows", "lateDeadLetter"],
         "spec.pipeline[].sink" => &["table", "kafka"],
         "spec.pipeline[].sink.files" => &[
             "roll",
@@ -47,7 +46,6 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
 pub(super) fn stands_in_for(field: &str) -> Option<&'static str> {
     match field {
         "image" | "sql" => Some("pipeline"),
-        "hop" | "session" => Some("tumble"),
         _ => None,
     }
 }

@@ -41,6 +41,11 @@ impl Object<'_> {
         self.names.contains(name)
     }
 
+    /// The duration that the field holds, if it does.
+    fn duration(&self, name: &str) -> Option<Duration> {
+        self.node.get(name).and_then(duration)
+    }
+
     /// Those of `choices` that are there.
     fn chosen<'a>(&self, choices: &[&'a str]) -> Vec<&'a str> {
         choices.iter().copied().filter(|name| self.has(name)).collect()
@@ -78,7 +83,9 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
                 problems,
             );
         }
+        "aggregate" => aggregate(object, problems),
         "window" => window(object, problems),
+        "hop" => hop(object, problems),
         _ => {}
     }
 }
@@ -167,17 +174,53 @@ fn files(object: &Object<'_>, problems: &mut Problems) {
     }
 }
 
-fn window(object: &Object<'_>, problems: &mut Problems) {
-    let kinds = ["tumble", "hop", "session"];
-    if !object.chosen(&kinds).is_empty() {
-        object.exactly_one("the kind of window", &kinds, 1, problems);
+/// What only an aggregate with a window has, and what only one without.
+fn aggregate(object: &Object<'_>, problems: &mut Problems) {
+    let mut add = |name: &str, message: &str| problems.add(&field(object.path, name), message);
+    if object.has("window") {
+        if object.has("ttl") {
+            let ends = "a window's state ends with the window";
+            add("ttl", &format!("{ends}; `ttl` is for aggregates without one"));
+        }
+        return;
     }
-    let duration = |name: &str| object.node.get(name)?.words()?.parse::<Duration>().ok();
-    let (Some(offset), Some(tumble)) = (duration("offset"), duration("tumble")) else { return };
-    if offset >= tumble && tumble > Duration::ZERO {
-        let message = format!("{offset} is not shorter than the window, {tumble}");
+    if object.node.get("emit").and_then(Node::words) == Some("onClose") {
+        add("emit", "without a window nothing closes, so the only choice is `onUpdate`");
+    }
+    if object.duration("lateness").is_some_and(|lateness| lateness > Duration::ZERO) {
+        add("lateness", "says how long a window stays, and there is no window");
+    }
+}
+
+fn window(object: &Object<'_>, problems: &mut Problems) {
+    object.exactly_one("the kind of window", &["tumble", "hop", "session"], 3, problems);
+    let every = object.node.get("hop").and_then(|hop| hop.get("every")).and_then(duration);
+    let Some(step) = object.duration("tumble").or(every) else { return };
+    let Some(offset) = object.duration("offset") else { return };
+    if offset >= step && step > Duration::ZERO {
+        let message = match every {
+            None => format!("{offset} is not shorter than the window, {step}"),
+            Some(_) => format!("{offset} is not shorter than `every`, {step}"),
+        };
         problems.add(&field(object.path, "offset"), message);
     }
+}
+
+fn hop(object: &Object<'_>, problems: &mut Problems) {
+    let (Some(every), Some(size)) = (object.duration("every"), object.duration("size")) else {
+        return;
+    };
+    if every > size && size > Duration::ZERO {
+        let message = format!(
+            "{every} is longer than the window, {size}, so that rows between windows would be \
+             lost; make it at most `size`"
+        );
+        problems.add(&field(object.path, "every"), message);
+    }
+}
+
+fn duration(node: &Node) -> Option<Duration> {
+    node.words()?.parse().ok()
 }
 
 /// What is wrong with an id.

@@ -199,19 +199,11 @@ impl Walk<'_> {
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             let stood_in = || names.iter().any(|other| later::stands_in_for(other) == Some(name));
             if absent.contains(name) || !(names.contains(name) || stood_in()) {
-                self.missing(&place, path, name);
+                self.problems.add(&field(path, name), "is missing");
             }
         }
         rules::check(kind(schema), &rules::Object { path, node, names: &names }, self.problems);
         Yaml::Mapping(values)
-    }
-
-    fn missing(&mut self, place: &str, path: &str, name: &str) {
-        if place == "spec.pipeline[].aggregate" && name == "window" {
-            self.problems.add(path, later::refusal("an aggregate without `window`"));
-        } else {
-            self.problems.add(&field(path, name), "is missing");
-        }
     }
 
     /// A field that is in no type: not built yet, or unknown.

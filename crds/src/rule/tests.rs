@@ -76,6 +76,7 @@ const READ: &str = "/spec/pipeline/0/source";
 const MADE: &str = "/spec/pipeline/1/source";
 const KEPT: &str = "/spec/pipeline/2";
 const WINDOW: &str = "/spec/pipeline/3/aggregate/window";
+const AGGREGATE: &str = "/spec/pipeline/3/aggregate";
 const SINK: &str = "/spec/pipeline/4/sink";
 
 const NAME_LONG: &str = "metadata.name: a job's name has at most 40 characters";
@@ -94,6 +95,15 @@ const WITHIN: &str = "within is at least 1s";
 const VERB: &str = "a step has exactly one verb: source, filter, select, union, aggregate or sink";
 const TUMBLE: &str = "tumble is at least 1ms";
 const OFFSET: &str = "offset is shorter than tumble";
+const EVERY_OFFSET: &str = "offset is shorter than hop.every";
+const EVERY_LONG: &str = "every is at most size";
+const SIZE_SHORT: &str = "size is at least 1ms";
+const SESSION_SHORT: &str = "session is at least 1ms";
+const WINDOW_KIND: &str = "a window is exactly one of tumble, hop and session";
+const EMIT: &str = "without a window the only choice of emit is onUpdate";
+const LATENESS: &str = "lateness is for aggregates with a window";
+const TTL: &str = "ttl is for aggregates without a window";
+const TTL_SHORT: &str = "ttl is at least 1ms";
 const SOURCE: &str = "a source is exactly one of files and generate";
 const COLUMN: &str = "eventTime of files names a column";
 const NO_COLUMN: &str = "generated rows have their event time; eventTime takes only a delay here";
@@ -169,6 +179,42 @@ fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) 
     }
 }
 
+fn cases_of_windows(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
+    for (size, every, offset, message) in [
+        ("1h", "10m", "9m", None),
+        ("7d", "7d", "0s", None),
+        ("1d", "1h", "59m", None),
+        ("1h", "10m", "10m", Some(EVERY_OFFSET)),
+        ("1m", "61s", "0s", Some(EVERY_LONG)),
+        ("1h", "0s", "1d", Some(EVERY)),
+    ] {
+        let window = json!({"hop": {"size": size, "every": every}, "offset": offset});
+        add(WINDOW.into(), window, message);
+    }
+    // In days, so that only this is said of it.
+    let short = json!({"hop": {"size": "0d", "every": "1h"}});
+    add(WINDOW.into(), short, Some(SIZE_SHORT));
+    add(WINDOW.into(), json!({"session": "30m", "offset": "2h"}), None);
+    add(WINDOW.into(), json!({"session": "0s"}), Some(SESSION_SHORT));
+    add(WINDOW.into(), json!({"offset": "1h"}), Some(WINDOW_KIND));
+    add(WINDOW.into(), json!({"tumble": "1h", "session": "1h"}), Some(WINDOW_KIND));
+    add(WINDOW.into(), Value::Null, None);
+    add(format!("{AGGREGATE}/emit"), json!("onUpdate"), None);
+    add(format!("{AGGREGATE}/lateness"), json!("1s"), None);
+    add(format!("{AGGREGATE}/ttl"), json!("1s"), Some(TTL));
+    for (field, value, message) in [
+        ("emit", "onUpdate", None),
+        ("emit", "onClose", Some(EMIT)),
+        ("lateness", "0s", None),
+        ("lateness", "1s", Some(LATENESS)),
+        ("ttl", "1s", None),
+        ("ttl", "0s", Some(TTL_SHORT)),
+    ] {
+        let aggregate = json!({"values": ["count(*) as n"], "lateness": "0s", field: value});
+        add(AGGREGATE.into(), aggregate, message);
+    }
+}
+
 fn cases_of_steps(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
     add(format!("{KEPT}/filter"), Value::Null, Some(VERB));
     for (verb, value) in [
@@ -192,6 +238,7 @@ fn cases_of_steps(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
         add(WINDOW.into(), json!({"tumble": tumble, "offset": offset}), message);
     }
     add(WINDOW.into(), json!({"tumble": "0s"}), Some(TUMBLE));
+    cases_of_windows(add);
     let both = json!({"files": {"uri": "s3://bucket/in"}, "generate": {"keys": {}}});
     add(READ.into(), both, Some(SOURCE));
     add(READ.into(), json!({}), Some(SOURCE));

@@ -1,5 +1,8 @@
 //! Groups the rows of a batch by key and window, so that state is touched once for each.
 //!
+//! `group` is for windows that are known from a row's time, `stretches` for sessions, `lives` for
+//! groups without a window.
+//!
 //! Pure. Keys and (key, window) pairs are numbered by first appearance, so that nothing depends on
 //! hash order. No allocation per row.
 
@@ -20,7 +23,8 @@ pub(crate) struct Grouping {
     pub(crate) row_of_key: Vec<u32>,
 }
 
-/// Rows of one key in one window.
+/// Rows of one key in one window. Of a session and of a group without a window, the window says the
+/// first and the greatest time of these rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupedEntry {
     /// Place of the key in `row_of_key`.
@@ -62,6 +66,86 @@ pub(crate) fn group(keys: &Keys, windows: &[Window]) -> Grouping {
         grouping.entry_of_row.push(entry);
     }
     grouping
+}
+
+/// Groups rows into stretches of one key whose neighbours are at most `gap_ms` apart. With `each`
+/// every row is a stretch, in order of arrival.
+pub(crate) fn stretches(keys: &Keys, times: &[i64], gap_ms: i64, each: bool) -> Grouping {
+    let mut grouping = Grouping::default();
+    let key_of_row = number_all(keys, &mut grouping.row_of_key);
+    let mut rows: Vec<u32> = (0..).take(times.len()).collect();
+    if !each {
+        rows.sort_by_key(|row| (key_of_row[*row as usize], times[*row as usize]));
+    }
+    grouping.entry_of_row = vec![NONE; times.len()];
+    for row in rows {
+        let (key, time) = (key_of_row[row as usize], times[row as usize]);
+        match grouping.entries.last_mut() {
+            Some(last)
+                if !each
+                    && last.key == key
+                    && time <= last.window.end_ms.saturating_add(gap_ms) =>
+            {
+                last.window.end_ms = time;
+                last.rows += 1;
+            }
+            _ => grouping.begin(key, time),
+        }
+        grouping.entry_of_row[row as usize] = place(grouping.entries.len() - 1);
+    }
+    grouping
+}
+
+/// Groups rows by key alone. Where the greatest time of a key so far is `ttl_ms` or more ago, by the
+/// next row or `now_ms`, a new life begins. Without `times` all rows of a key are one life.
+pub(crate) fn lives(
+    keys: &Keys,
+    times: Option<&[i64]>,
+    now_ms: i64,
+    ttl_ms: Option<i64>,
+) -> Grouping {
+    let mut grouping = Grouping::default();
+    let mut last_entry: Vec<u32> = Vec::new();
+    let mut index = KeyIndex::default();
+    grouping.entry_of_row.reserve(keys.len());
+    for row in (0..).take(keys.len()) {
+        let key = index.number(keys, row, &mut grouping.row_of_key);
+        let time = times.map_or(0, |times| times[row as usize]);
+        if last_entry.len() == key as usize {
+            last_entry.push(NONE);
+        }
+        let last = last_entry[key as usize];
+        let life = (last != NONE).then(|| &mut grouping.entries[last as usize]);
+        let is_over = |life: &GroupedEntry| {
+            let now = time.max(now_ms);
+            ttl_ms.is_some_and(|ttl| now >= life.window.end_ms.saturating_add(ttl))
+        };
+        match life.filter(|life| times.is_none() || !is_over(life)) {
+            Some(life) => {
+                life.window.end_ms = life.window.end_ms.max(time);
+                life.rows += 1;
+            }
+            None => {
+                grouping.begin(key, time);
+                last_entry[key as usize] = place(grouping.entries.len() - 1);
+            }
+        }
+        grouping.entry_of_row.push(last_entry[key as usize]);
+    }
+    grouping
+}
+
+impl Grouping {
+    fn begin(&mut self, key: u32, time: i64) {
+        let window = Window { start_ms: time, end_ms: time };
+        self.entries.push(GroupedEntry { key, window, rows: 1 });
+    }
+}
+
+/// The number of every row's key.
+fn number_all(keys: &Keys, row_of_key: &mut Vec<u32>) -> Vec<u32> {
+    let mut index = KeyIndex::default();
+    (0..).take(keys.len()).map(|row| index.number(keys, row, row_of_key)).collect()
 }
 
 fn place(index: usize) -> u32 {
@@ -163,6 +247,36 @@ mod tests {
     fn no_rows_no_groups() {
         let grouping = group(&keys(&[]), &[]);
         assert!(grouping.entries.is_empty() && grouping.row_of_key.is_empty());
+    }
+
+    fn of(grouping: &Grouping) -> Vec<(u32, i64, i64, u32)> {
+        let entry = |entry: &GroupedEntry| {
+            (entry.key, entry.window.start_ms, entry.window.end_ms, entry.rows)
+        };
+        grouping.entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn stretches_are_cut_where_the_gap_is_longer() {
+        let keys = keys(&["a", "b", "a", "a", "a"]);
+        let times = [20, 5, 0, 10, 31];
+        let grouping = stretches(&keys, &times, 10, false);
+        assert_eq!(of(&grouping), [(0, 0, 20, 3), (0, 31, 31, 1), (1, 5, 5, 1)]);
+        assert_eq!(grouping.entry_of_row, [0, 2, 0, 0, 1]);
+        let each = stretches(&keys, &times, 10, true);
+        assert_eq!(each.entry_of_row, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_life_ends_when_its_key_was_not_written_for_the_ttl() {
+        let keys = keys(&["a", "b", "a", "a", "a"]);
+        let times = [0, 100, 9, 3, 19];
+        let grouping = lives(&keys, Some(&times), 0, Some(10));
+        assert_eq!(of(&grouping), [(0, 0, 9, 3), (1, 100, 100, 1), (0, 19, 19, 1)]);
+        assert_eq!(grouping.entry_of_row, [0, 1, 0, 0, 2]);
+        assert_eq!(lives(&keys, Some(&times), 0, None).entries.len(), 2);
+        assert_eq!(lives(&keys, Some(&times), 50, Some(10)).entries.len(), 5);
+        assert_eq!(lives(&keys, None, 0, Some(10)).entries.len(), 2);
     }
 
     proptest! {

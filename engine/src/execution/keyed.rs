@@ -1,19 +1,23 @@
-//! A keyed step: windows of aggregates by key, with asynchronous access to their state.
+//! A keyed step: aggregates by key, in windows or none, with asynchronous access to their state.
 //!
-//! The rows of a batch are combined by (key, window) before state is touched. What remains is a
+//! The rows of a batch are combined by (key, window) before state is touched; sessions and groups
+//! without a window have one value per key. What remains is a
 //! *unit*: if all its state is in memory it is applied on the spot, else it parks and others go on.
 //! Rows of a key that a parked unit holds wait in order and then start together.
 //!
 //! - `unit.rs` — entries and units. Pure; start reading here.
 //! - `arrivals.rs` — from a batch of rows to entries.
-//! - `firing.rs` — from due timers to result rows.
+//! - `applying.rs` — entries and stored values to new values. `sessions.rs`, `group.rs` — of which
+//!   kinds those are.
+//! - `firing.rs` — from due timers to what closes. `results.rs` — rows of results and of changes.
 //! - `task.rs` — the task around it: inputs, watermarks, barriers.
 //!
 //! What must stay true:
 //! 1. Rows of one key are applied in the order in which they arrived.
 //! 2. A window is written once: its value and its timer leave the state together with its result.
-//! 3. Whether a row is late is decided at its arrival, by the watermark that had arrived then. So a
-//!    window that is due has no rows in flight, and its firing needs no admission.
+//! 3. Whether a row is late, a session closed for it or a group over is decided by the watermark that
+//!    had arrived when it did. So a tumbling or hopping window that is due has no rows in flight, and
+//!    its firing needs no admission; all other timers run while their key is held.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -22,15 +26,23 @@ use weir_state::shard::Shard;
 use weir_state::{Access, Get};
 
 use self::definition::Definition;
+use self::results::Change;
 use self::unit::{Entry, Unit, UnitRead};
 use super::admission::Admission;
 use super::epochs::Epochs;
 use super::error::StageError;
+use crate::pipeline::spec::Order;
 
+mod applying;
 mod arrivals;
 pub(crate) mod definition;
 mod firing;
+mod group;
+mod results;
+mod sessions;
 pub(crate) mod task;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 /// Rows of units that are parked or wait for their key, per subtask.
@@ -40,23 +52,11 @@ pub(crate) const BYTES_IN_FLIGHT_MAX: usize = 16 << 20;
 /// Watermarks that wait for units before them, per subtask.
 pub(crate) const EPOCHS_MAX: usize = 256;
 
-/// Whether rows of a later epoch start while earlier ones wait for state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// They do; the watermark follows when it can. The default of built-in steps.
-    #[default]
-    Relaxed,
-    /// At a watermark everything before it ends first.
-    #[allow(dead_code, reason = "user functions need it; until then tests compare")]
-    Strict,
-}
-
-impl Order {
-    fn epochs_max(self) -> usize {
-        match self {
-            Self::Relaxed => EPOCHS_MAX,
-            Self::Strict => 1,
-        }
+/// Epochs that may be open at a time.
+fn epochs_max(order: Order) -> usize {
+    match order {
+        Order::Relaxed => EPOCHS_MAX,
+        Order::Strict => 1,
     }
 }
 
@@ -70,6 +70,10 @@ pub(crate) struct Keyed {
     reads: FuturesUnordered<UnitRead>,
     rows_in_flight: usize,
     bytes_in_flight: usize,
+    /// Changes of results that were not written yet.
+    changes: Vec<Change>,
+    /// Late rows that were not counted yet.
+    late: usize,
     /// Reused for encoding values.
     scratch: Vec<u8>,
 }
@@ -86,6 +90,8 @@ impl Keyed {
             reads: FuturesUnordered::new(),
             rows_in_flight: 0,
             bytes_in_flight: 0,
+            changes: Vec::new(),
+            late: 0,
             scratch: Vec::new(),
         }
     }
@@ -109,7 +115,7 @@ impl Keyed {
     pub(crate) fn has_room(&self) -> bool {
         self.rows_in_flight < ROWS_IN_FLIGHT_MAX
             && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
-            && self.epochs.open() <= self.order.epochs_max()
+            && self.epochs.open() <= epochs_max(self.order)
     }
 
     /// Whether no unit is under way.
@@ -134,12 +140,12 @@ impl Keyed {
     pub(crate) fn unpark(&mut self, state: UnitState) -> Result<(), StageError> {
         let UnitState { unit, values } = state;
         let values = values.map_err(|cause| self.definition.state_error("read state", cause))?;
-        self.apply(&unit, &values)?;
+        let keys = self.apply(unit, &values)?;
         let mut next = Unit::default();
-        for key in unit.keys {
+        for key in keys {
             let waited = self.admission.end(&key);
             if !waited.is_empty() {
-                next.add_key(key, waited, &self.definition.aggregates);
+                next.add_key(key, waited, self.definition.joining());
             }
         }
         self.start(next)
@@ -151,7 +157,7 @@ impl Keyed {
             return Ok(());
         }
         match self.get(&unit) {
-            Access::Ready(values) => self.apply(&unit, &values),
+            Access::Ready(values) => self.apply(unit, &values).map(|_| ()),
             Access::Pending(read) => {
                 for key in &unit.keys {
                     self.admission.start(key.clone());
@@ -167,9 +173,9 @@ impl Keyed {
         self.shard.multi_get(&keys)
     }
 
-    /// Writes the new values of a unit. Its rows are done.
-    fn apply(&mut self, unit: &Unit, values: &[Option<Bytes>]) -> Result<(), StageError> {
-        for (entry, value) in unit.entries.iter().zip(values) {
+    /// Writes the new values of a unit; gives its keys. Its rows are done.
+    fn apply(&mut self, unit: Unit, values: &[Option<Bytes>]) -> Result<Vec<Bytes>, StageError> {
+        for (entry, value) in unit.entries.into_iter().zip(values) {
             self.apply_entry(entry, value.as_ref())?;
         }
         for (epoch, rows) in &unit.arrived {
@@ -177,29 +183,12 @@ impl Keyed {
             self.rows_in_flight -= rows;
         }
         self.bytes_in_flight -= unit.bytes;
-        Ok(())
+        Ok(unit.keys)
     }
 
-    fn apply_entry(&mut self, entry: &Entry, value: Option<&Bytes>) -> Result<(), StageError> {
-        let aggregates = &self.definition.aggregates;
-        self.scratch.clear();
-        match value {
-            None => {
-                let time = self.definition.tumble.closes_at(entry.window);
-                let namespace = entry.window.namespace();
-                self.shard.set_timer(entry.state_key.group(), time, &entry.key, &namespace);
-                aggregates.encode(&entry.partial, &mut self.scratch);
-            }
-            Some(bytes) => {
-                let mut state = aggregates
-                    .decode(bytes)
-                    .map_err(|error| self.definition.value_error(&entry.key, &error))?;
-                aggregates.merge(&mut state, &entry.partial);
-                aggregates.encode(&state, &mut self.scratch);
-            }
-        }
-        self.shard.put(&entry.state_key, Bytes::copy_from_slice(&self.scratch));
-        Ok(())
+    /// How many rows were found late since the last call.
+    pub(crate) fn take_late(&mut self) -> usize {
+        std::mem::take(&mut self.late)
     }
 }
 

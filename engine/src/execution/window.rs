@@ -1,10 +1,11 @@
-//! Tumbling windows: which one holds a time, when it closes, what is late.
+//! Windows: which ones hold a time, when they close, what is late.
 //!
-//! Pure. Windows are [start, end), aligned to 1970-01-01T00:00Z by floor and shifted by an offset.
-//! At the borders of time the outermost windows are cut to what an `i64` can say; each still has a
-//! start of its own, which is its name in the state.
+//! Pure. Tumbling and hopping windows are [start, end), aligned to 1970-01-01T00:00Z by floor and
+//! shifted by an offset. At the borders of time the outermost windows are cut to what an `i64` can
+//! say; each still has a start of its own, which is its name in the state. Sessions are where their
+//! rows are; only their rules stand here.
 
-use crate::pipeline::spec::TumbleSpec;
+use crate::pipeline::spec::WindowSpec;
 
 /// "No watermark yet": no row can be late against it.
 pub(crate) const WATERMARK_NONE: i64 = i64::MIN;
@@ -15,7 +16,7 @@ pub(crate) const WATERMARK_END: i64 = i64::MAX;
 pub(crate) const NAMESPACE_BYTES: usize = 8;
 
 /// [start, end) in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Window {
     /// First millisecond inside.
     pub(crate) start_ms: i64,
@@ -23,33 +24,103 @@ pub(crate) struct Window {
     pub(crate) end_ms: i64,
 }
 
-/// A tumbling window's rules. `size_ms` is above 0, `lateness_ms` not below.
+/// Tumbling and hopping windows. Lengths are above 0, `every_ms` is at most `size_ms`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tumble {
+pub(crate) struct Aligned {
     size_ms: i64,
+    every_ms: i64,
     offset_ms: i64,
+    lateness_ms: i64,
+    /// Length of the stretches of time that lie in the same windows.
+    pane_ms: i64,
+}
+
+/// Sessions: windows that end a gap after their last row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionRules {
+    gap_ms: i64,
     lateness_ms: i64,
 }
 
-impl Tumble {
-    /// The rules of a checked step.
-    pub(crate) fn new(spec: TumbleSpec, lateness_ms: i64) -> Self {
-        Self { size_ms: spec.size_ms.max(1), offset_ms: spec.offset_ms, lateness_ms }
+/// The rules of a checked step's window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WindowRules {
+    /// Tumbling, hopping.
+    Aligned(Aligned),
+    /// Sessions.
+    Session(SessionRules),
+}
+
+impl WindowRules {
+    /// Of a checked step.
+    pub(crate) fn new(spec: &WindowSpec, lateness_ms: i64) -> Self {
+        match *spec {
+            WindowSpec::Tumble(tumble) => {
+                let (size_ms, offset_ms) = (tumble.size_ms, tumble.offset_ms);
+                Self::Aligned(Aligned::new(size_ms, size_ms, offset_ms, lateness_ms))
+            }
+            WindowSpec::Hop { size_ms, every_ms, offset_ms } => {
+                Self::Aligned(Aligned::new(size_ms, every_ms, offset_ms, lateness_ms))
+            }
+            WindowSpec::Session { gap_ms } => {
+                Self::Session(SessionRules { gap_ms: gap_ms.max(1), lateness_ms })
+            }
+        }
     }
 
-    /// The window that holds `time_ms`.
-    pub(crate) fn assign(&self, time_ms: i64) -> Window {
-        let shifted = i128::from(time_ms) - i128::from(self.offset_ms);
-        let size = i128::from(self.size_ms);
-        let start = shifted.div_euclid(size) * size + i128::from(self.offset_ms);
-        Window { start_ms: clamp(start), end_ms: clamp(start + size) }
+    /// What is forwarded once everything up to `watermark` is written.
+    pub(crate) fn forwarded(&self, watermark: i64) -> i64 {
+        let behind = match self {
+            Self::Aligned(rules) => rules.lateness_ms,
+            Self::Session(rules) => rules.lateness_ms.saturating_add(1),
+        };
+        match watermark {
+            WATERMARK_END => WATERMARK_END,
+            other => other.saturating_sub(behind),
+        }
+    }
+}
+
+impl Aligned {
+    fn new(size_ms: i64, every_ms: i64, offset_ms: i64, lateness_ms: i64) -> Self {
+        let size_ms = size_ms.max(1);
+        let every_ms = every_ms.clamp(1, size_ms);
+        let pane_ms = greatest_common_divisor(size_ms, every_ms);
+        Self { size_ms, every_ms, offset_ms, lateness_ms, pane_ms }
+    }
+
+    /// Whether a time lies in one window only, which then is its pane.
+    pub(crate) fn is_tumbling(&self) -> bool {
+        self.size_ms == self.every_ms
+    }
+
+    /// The pane that holds `time_ms`: a stretch whose times all lie in the same windows. Of tumbling
+    /// windows it is the window itself.
+    pub(crate) fn pane(&self, time_ms: i64) -> Window {
+        let start = self.floor(time_ms, self.pane_ms);
+        window(start, self.pane_ms)
+    }
+
+    /// The windows that hold `pane`, in order of time. At the beginning of time, where several would
+    /// get one name, the last of those stands for all.
+    pub(crate) fn windows_of(&self, pane: Window) -> impl Iterator<Item = Window> + use<> {
+        let (size, every) = (i128::from(self.size_ms), i128::from(self.every_ms));
+        let last = self.floor(pane.start_ms, self.every_ms);
+        let room = last + size - i128::from(pane.start_ms);
+        let count = (room + every - 1) / every;
+        let first = last - (count - 1).max(0) * every;
+        let size_ms = self.size_ms;
+        let starts = (0..count.max(1)).map(move |place| first + place * every);
+        starts
+            .filter(move |start| *start + every > i128::from(i64::MIN) || *start == last)
+            .map(move |start| window(start, size_ms))
     }
 
     /// The window of a name made by [`Window::namespace`]; none: no such name.
     pub(crate) fn named(&self, namespace: &[u8]) -> Option<Window> {
         let bytes: [u8; NAMESPACE_BYTES] = namespace.try_into().ok()?;
         let start = (u64::from_be_bytes(bytes) ^ SIGN).cast_signed();
-        let window = self.assign(start);
+        let window = window(self.floor(start, self.every_ms), self.size_ms);
         (window.start_ms == start).then_some(window)
     }
 
@@ -63,12 +134,44 @@ impl Tumble {
         watermark >= self.closes_at(window)
     }
 
-    /// What is forwarded once everything up to `watermark` is written.
-    pub(crate) fn forwarded(&self, watermark: i64) -> i64 {
-        match watermark {
-            WATERMARK_END => WATERMARK_END,
-            other => other.saturating_sub(self.lateness_ms),
-        }
+    /// Whether all windows that hold `pane` are closed for a row that arrives at `watermark`.
+    pub(crate) fn is_late(&self, pane: Window, watermark: i64) -> bool {
+        let last = window(self.floor(pane.start_ms, self.every_ms), self.size_ms);
+        self.is_closed(last, watermark)
+    }
+
+    fn floor(&self, time_ms: i64, step_ms: i64) -> i128 {
+        let shifted = i128::from(time_ms) - i128::from(self.offset_ms);
+        let step = i128::from(step_ms);
+        shifted.div_euclid(step) * step + i128::from(self.offset_ms)
+    }
+}
+
+impl SessionRules {
+    /// Rows of one session are at most this far apart.
+    pub(crate) fn gap_ms(&self) -> i64 {
+        self.gap_ms
+    }
+
+    /// The window of a session with these first and last times.
+    pub(crate) fn window(&self, first_ms: i64, last_ms: i64) -> Window {
+        Window { start_ms: first_ms, end_ms: last_ms.saturating_add(self.gap_ms) }
+    }
+
+    /// The watermark at which a session closes whose last row has this time: one beyond its end and
+    /// the lateness, since a row exactly a gap after the last one still belongs to it.
+    pub(crate) fn closes_at(&self, last_ms: i64) -> i64 {
+        self.window(last_ms, last_ms).end_ms.saturating_add(self.lateness_ms).saturating_add(1)
+    }
+
+    /// Whether such a session is closed for a row that arrives at `watermark`.
+    pub(crate) fn is_closed(&self, last_ms: i64, watermark: i64) -> bool {
+        watermark >= self.closes_at(last_ms)
+    }
+
+    /// Whether rows at `earlier_ms` and, not before it, at `later_ms` belong together.
+    pub(crate) fn reaches(&self, earlier_ms: i64, later_ms: i64) -> bool {
+        later_ms <= earlier_ms.saturating_add(self.gap_ms)
     }
 }
 
@@ -87,104 +190,20 @@ impl Window {
     }
 }
 
+fn window(start: i128, size_ms: i64) -> Window {
+    Window { start_ms: clamp(start), end_ms: clamp(start + i128::from(size_ms)) }
+}
+
 fn clamp(time: i128) -> i64 {
     i64::try_from(time).unwrap_or(if time < 0 { i64::MIN } else { i64::MAX })
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const HOUR: i64 = 3_600_000;
-    const DAY: i64 = 24 * HOUR;
-
-    fn tumble(size_ms: i64, offset_ms: i64, lateness_ms: i64) -> Tumble {
-        Tumble::new(TumbleSpec { size_ms, offset_ms }, lateness_ms)
+fn greatest_common_divisor(mut one: i64, mut other: i64) -> i64 {
+    while other > 0 {
+        (one, other) = (other, one % other);
     }
-
-    fn of(tumble: Tumble, time_ms: i64) -> (i64, i64) {
-        let window = tumble.assign(time_ms);
-        (window.start_ms, window.end_ms)
-    }
-
-    #[test]
-    fn windows_are_half_open_and_aligned_to_the_epoch() {
-        let hourly = tumble(HOUR, 0, 0);
-        assert_eq!(of(hourly, 0), (0, HOUR));
-        assert_eq!(of(hourly, HOUR - 1), (0, HOUR));
-        assert_eq!(of(hourly, HOUR), (HOUR, 2 * HOUR));
-    }
-
-    #[test]
-    fn times_before_the_epoch_are_floored() {
-        let hourly = tumble(HOUR, 0, 0);
-        assert_eq!(of(hourly, -1), (-HOUR, 0));
-        assert_eq!(of(hourly, -HOUR), (-HOUR, 0));
-        assert_eq!(of(hourly, -HOUR - 1), (-2 * HOUR, -HOUR));
-    }
-
-    #[test]
-    fn a_week_starts_on_thursday_unless_shifted() {
-        assert_eq!(of(tumble(7 * DAY, 0, 0), 6 * DAY), (0, 7 * DAY));
-        assert_eq!(of(tumble(7 * DAY, 4 * DAY, 0), 6 * DAY), (4 * DAY, 11 * DAY));
-        assert_eq!(of(tumble(7 * DAY, 4 * DAY, 0), 3 * DAY), (-3 * DAY, 4 * DAY));
-    }
-
-    #[test]
-    fn a_window_closes_at_its_end_plus_lateness() {
-        let hourly = tumble(HOUR, 0, 1_000);
-        let window = hourly.assign(0);
-        assert!(!hourly.is_closed(window, HOUR + 999));
-        assert!(hourly.is_closed(window, HOUR + 1_000));
-        assert!(!hourly.is_closed(window, WATERMARK_NONE));
-        assert_eq!(hourly.forwarded(HOUR + 1_000), HOUR);
-        assert_eq!(hourly.forwarded(WATERMARK_END), WATERMARK_END);
-        assert_eq!(hourly.forwarded(WATERMARK_NONE), WATERMARK_NONE);
-        assert_eq!(window.result_time_ms(), HOUR - 1);
-    }
-
-    #[test]
-    fn the_ends_of_time_have_windows() {
-        for rules in [tumble(HOUR, 0, 5), tumble(i64::MAX, 1, i64::MAX), tumble(1, i64::MIN, 0)] {
-            for time in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
-                let window = rules.assign(time);
-                assert!(window.start_ms <= time && time <= window.end_ms);
-                assert_eq!(rules.named(&window.namespace()), Some(window));
-                assert!(rules.is_closed(window, WATERMARK_END));
-            }
-        }
-    }
-
-    #[test]
-    fn names_of_other_lengths_or_places_are_none_of_ours() {
-        let hourly = tumble(HOUR, 0, 0);
-        assert_eq!(hourly.named(&[0; 7]), None);
-        assert_eq!(hourly.named(&Window { start_ms: 1, end_ms: 2 }.namespace()), None);
-    }
-
-    proptest! {
-        #[test]
-        fn a_window_holds_its_times_and_only_those(
-            time in any::<i64>(), size in 1..i64::MAX, offset in any::<i64>()
-        ) {
-            let rules = tumble(size, offset, 0);
-            let window = rules.assign(time);
-            prop_assert!(window.start_ms <= time);
-            prop_assert!(time < window.end_ms || window.end_ms == i64::MAX);
-            prop_assert_eq!(rules.assign(window.start_ms), window);
-            prop_assert_eq!(rules.named(&window.namespace()), Some(window));
-            if window.start_ms > i64::MIN {
-                prop_assert_eq!(rules.assign(window.start_ms - 1).end_ms, window.start_ms);
-            }
-        }
-
-        #[test]
-        fn names_sort_as_windows(one in any::<i64>(), two in any::<i64>()) {
-            let rules = tumble(60_000, 0, 0);
-            let (one, two) = (rules.assign(one), rules.assign(two));
-            prop_assert_eq!(one.cmp(&two), one.namespace().cmp(&two.namespace()));
-        }
-    }
+    one.max(1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,4 +230,4 @@ fn refused_column(field: &Field) -> Option<String> {
 }
 
 #[cfg(test)]
-pub(in crate::pipeline) mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{Schema, SchemaRef};
 use weir_expr::{Aggregates, Predicate, Projection};
 
-use crate::pipeline::spec::{FileFormat, SinkSpec, SourceKind, TumbleSpec};
+use crate::pipeline::spec::{Emit, FileFormat, SinkSpec, SourceKind, WindowSpec};
 
 /// Columns of each source by step id, in pipeline types (`weir_expr::types::normal_schema`).
 ///
@@ -82,13 +82,22 @@ pub struct CheckedEventTime {
     pub delay_ms: i64,
 }
 
-/// A windowed aggregation. Columns: the key, `window_start`, `window_end`, the values.
+/// An aggregation. Columns: the key, with a window `window_start` and `window_end`, the values.
 #[derive(Clone, Debug)]
 pub struct CheckedAggregate {
     /// Indices of the key's columns in the input; empty: one global group.
     pub key: Vec<usize>,
-    /// The window. The event time of a result is its window's end − 1 ms.
-    pub window: TumbleSpec,
+    /// The window; none: all rows of a key are one group.
+    pub window: Option<WindowSpec>,
+    /// When results are written. At the close their event time is their window's end − 1 ms, else
+    /// that of the row that caused the change.
+    pub emit: Emit,
+    /// How long after its last write a group without a window is kept, in milliseconds.
+    pub ttl_ms: Option<i64>,
+    /// Whether rows of the input have event time.
+    pub input_has_time: bool,
+    /// Whether rows of the input may be revised.
+    pub input_changelog: bool,
     /// How long after its end a window still takes rows, in milliseconds.
     pub lateness_ms: i64,
     /// The values.

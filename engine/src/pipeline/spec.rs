@@ -14,6 +14,9 @@ pub struct JobSpec {
     pub slots: u32,
     /// Key groups; fixed for the job's life.
     pub key_groups: u16,
+    /// In which order keyed steps take rows whose keys differ.
+    #[serde(default)]
+    pub order: Order,
     /// Memory limit of a worker's state (write buffers and cache), in bytes.
     pub state_memory_bytes: u64,
     /// When checkpoints are taken and how many are kept.
@@ -183,12 +186,63 @@ pub struct StoreSpec {
 pub struct AggregateSpec {
     /// Key columns; empty: one global group.
     pub key: Vec<String>,
-    /// Tumbling window.
-    pub window: TumbleSpec,
+    /// The windows in which rows are grouped by event time; none: all rows of a key are one group.
+    pub window: Option<WindowSpec>,
     /// Select items of aggregates.
     pub values: Vec<String>,
     /// How long after its end a window still takes rows, in milliseconds.
     pub lateness_ms: i64,
+    /// When results are written; none: at the close of a window, without one at every change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit: Option<Emit>,
+    /// How long after its last write a group without a window is kept, in milliseconds; none: for
+    /// ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<i64>,
+}
+
+/// When an aggregate writes results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Emit {
+    /// Once, when the window closes.
+    OnClose,
+    /// At every change: a changelog.
+    OnUpdate,
+}
+
+/// In which order a keyed step takes rows of different keys while some wait for their state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Order {
+    /// Rows behind a watermark start while rows before it still wait; the watermark follows when it
+    /// can.
+    #[default]
+    Relaxed,
+    /// At a watermark everything before it ends first.
+    Strict,
+}
+
+/// A window, in milliseconds. Its kind is told by its fields, as jobs of the first release have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum WindowSpec {
+    /// Windows that overlap.
+    Hop {
+        /// Length.
+        size_ms: i64,
+        /// From the start of one to the start of the next.
+        every_ms: i64,
+        /// Shift against 1970-01-01T00:00Z.
+        offset_ms: i64,
+    },
+    /// Rows of a key with no longer gap between them.
+    Session {
+        /// The gap.
+        gap_ms: i64,
+    },
+    /// Windows that follow each other.
+    Tumble(TumbleSpec),
 }
 
 /// A tumbling window, in milliseconds.

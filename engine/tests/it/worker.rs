@@ -7,6 +7,7 @@
 mod data;
 mod functions;
 mod rig;
+mod windows;
 
 use std::time::Duration;
 

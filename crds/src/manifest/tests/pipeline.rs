@@ -22,10 +22,7 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         let name = field.split(':').next().unwrap();
         check_spec(field, &[&later(&format!(".{name}"), &format!("`{name}`"))]);
     }
-    check_spec(
-        "state: {disk: {size: 1Gi}, order: Strict}",
-        &[&later(".state.disk", "`disk`"), &later(".state.order", "`order`")],
-    );
+    check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
     check_spec("checkpoint: {snapshots: {}}", &[&later(".checkpoint.snapshots", "`snapshots`")]);
     check_spec(
         "failover: {minSurvivors: 50%}",
@@ -75,22 +72,9 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
     }
     let aggregate = ".pipeline[2].aggregate";
     check_aggregate(
-        "{values: [count(*) as n]}",
-        &[&later(aggregate, "an aggregate without `window`")],
+        "{window: {tumble: 1s}, values: [count(*) as n], deadLetter: x}",
+        &[&later(&format!("{aggregate}.deadLetter"), "`deadLetter`")],
     );
-    for (field, name) in
-        [("emit: onUpdate", "emit"), ("ttl: 1h", "ttl"), ("deadLetter: x", "deadLetter")]
-    {
-        let written = format!("{{window: {{tumble: 1s}}, values: [count(*) as n], {field}}}");
-        check_aggregate(&written, &[&later(&format!("{aggregate}.{name}"), &format!("`{name}`"))]);
-    }
-    for (window, name) in [("hop: {size: 2s, every: 1s}", "hop"), ("session: 1s", "session")] {
-        let written = format!("{{window: {{{window}}}, values: [count(*) as n]}}");
-        check_aggregate(
-            &written,
-            &[&later(&format!("{aggregate}.window.{name}"), &format!("`{name}`"))],
-        );
-    }
     let sink = ".pipeline[3].sink";
     check_sink("{table: {uri: a}}", &[&later(&format!("{sink}.table"), "`table`")]);
     check_sink("{kafka: {}}", &[&later(&format!("{sink}.kafka"), "`kafka`")]);
@@ -149,7 +133,10 @@ fn verbs_and_kinds_are_exactly_one() {
     );
     check_aggregate(
         "{window: {}, values: [count(*) as n]}",
-        &["spec.pipeline[2].aggregate.window.tumble: is missing"],
+        &[
+            "spec.pipeline[2].aggregate.window: the kind of window is missing; write one of: tumble, \
+           hop, session",
+        ],
     );
     check_aggregate("{window: {tumble: 1s}}", &["spec.pipeline[2].aggregate.values: is missing"]);
     check_aggregate(
@@ -377,7 +364,7 @@ fn all_problems_come_at_once_and_the_sound_part_is_kept() {
             "spec.replicas",
             "spec.checkpoint.nothing",
             "spec.failover.timeout",
-            "spec.pipeline[2].aggregate.window.hop",
+            "spec.pipeline[2].aggregate.window.hop.every",
             "spec.pipeline[3].color",
         ]
     );
@@ -389,4 +376,61 @@ fn all_problems_come_at_once_and_the_sound_part_is_kept() {
     assert_eq!(job.spec.checkpoint.interval.as_millis(), 1_000, "what is right is kept");
     assert_eq!(job.spec.failover.timeout.as_millis(), 5_000);
     assert!(read_manifest(&text).is_err());
+}
+
+#[test]
+fn windows_of_every_kind_and_none_are_read() {
+    let values = "values: [count(*) as n]";
+    for aggregate in [
+        "{window: {tumble: 1h, offset: 59m}, VALUES, emit: onUpdate, lateness: 1m}",
+        "{window: {hop: {size: 1h, every: 10m}, offset: 9m}, VALUES, emit: onClose}",
+        "{window: {hop: {size: 1h, every: 1h}}, VALUES}",
+        "{window: {session: 30m, offset: 2h}, VALUES}",
+        "{key: [origin], VALUES, ttl: 7d, lateness: 0s}",
+        "{VALUES, emit: onUpdate}",
+    ] {
+        check_aggregate(&aggregate.replace("VALUES", values), &[]);
+    }
+    let order = FLIGHTS.replace("replicas: 2", "replicas: 2\n  state: {order: Strict}");
+    assert_eq!(accepted(&order).spec.state.order, Some(crate::Order::Strict));
+}
+
+#[test]
+fn windows_that_make_no_sense_are_refused() {
+    let step = "spec.pipeline[2].aggregate";
+    let check = |aggregate: &str, expected: &str| {
+        let written = aggregate.replace("VALUES", "values: [count(*) as n]");
+        check_aggregate(&written, &[&format!("{step}{expected}")]);
+    };
+    check(
+        "{window: {}, VALUES}",
+        ".window: the kind of window is missing; write one of: tumble, hop, session",
+    );
+    check(
+        "{window: {tumble: 1s, session: 1s}, VALUES}",
+        ".window: the kind of window has to be exactly one, found tumble and session",
+    );
+    check(
+        "{window: {hop: {size: 1m, every: 61s}}, VALUES}",
+        ".window.hop.every: 61s is longer than the window, 1m, so that rows between windows would \
+         be lost; make it at most `size`",
+    );
+    check(
+        "{window: {hop: {size: 1m, every: 10s}, offset: 10s}, VALUES}",
+        ".window.offset: 10s is not shorter than `every`, 10s",
+    );
+    check("{window: {session: 0s}, VALUES}", ".window.session: 0s is too small; the least is 1ms");
+    check(
+        "{VALUES, emit: onClose}",
+        ".emit: without a window nothing closes, so the only choice is `onUpdate`",
+    );
+    check(
+        "{VALUES, lateness: 1s}",
+        ".lateness: says how long a window stays, and there is no window",
+    );
+    check(
+        "{window: {tumble: 1s}, VALUES, ttl: 1s}",
+        ".ttl: a window's state ends with the window; `ttl` is for aggregates without one",
+    );
+    check("{VALUES, ttl: 0s}", ".ttl: 0s is too small; the least is 1ms");
 }

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::spec::{
-        CheckpointPolicy, FailoverPolicy, SinkSpec, SourceKind, SourceSpec,
+        CheckpointPolicy, FailoverPolicy, Order, SinkSpec, SourceKind, SourceSpec,
     };
 
     fn keys(distinct: u64) -> Verb {
@@ -191,6 +191,7 @@ mod tests {
             replicas: 1,
             slots: 1,
             key_groups: 128,
+            order: Order::default(),
             state_memory_bytes: 1,
             checkpoint: CheckpointPolicy {
                 interval_ms: 1,

@@ -1,120 +1,202 @@
-//! From due timers to the rows of closed windows.
+//! From due timers to the rows of closed windows, and to groups whose time is over.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
-use arrow::compute;
 use bytes::Bytes;
-use weir_expr::State;
 use weir_state::key::{StateKey, Timer};
 use weir_state::shard::DueTimers;
 use weir_state::{Access, Get};
 
 use super::Keyed;
-use super::definition::{Definition, VALUES};
+use super::applying::put_sessions;
+use super::definition::{Definition, GroupRules, Shape, VALUES};
+use super::group::Group;
+use super::results::{Outcome, Results};
+use super::sessions;
+use super::unit::Unit;
 use crate::execution::error::StageError;
 use crate::execution::names::RowNames;
-use crate::execution::window::Window;
+use crate::execution::window::{Aligned, SessionRules};
+use crate::pipeline::spec::Emit;
 use crate::rows::Rows;
-use crate::rows::key::decode_keys;
 
 /// Windows that are written as one batch.
 pub(crate) const FIRED_ROWS_MAX: usize = 1_024;
 
 impl Keyed {
-    /// Whether a window may be due at `watermark`.
-    pub(crate) fn may_be_due(&self, watermark: i64) -> bool {
-        self.shard.next_timer_ms() <= watermark
+    /// Whether a timer may be due at `time_ms`.
+    pub(crate) fn may_be_due(&self, time_ms: i64) -> bool {
+        self.shard.next_timer_ms() <= time_ms
     }
 
-    /// The next windows that are due at `watermark`.
-    pub(crate) fn due(&self, watermark: i64) -> Access<DueTimers> {
-        self.shard.due_timers(watermark, FIRED_ROWS_MAX)
+    /// The next timer that goes by the clock, if there may be one.
+    pub(crate) fn next_by_clock(&self) -> Option<i64> {
+        let time = self.definition.goes_by_clock().then(|| self.shard.next_timer_ms());
+        time.filter(|time| *time < i64::MAX)
     }
 
-    /// The values of windows.
+    /// The next timers that are due at `time_ms`.
+    pub(crate) fn due(&self, time_ms: i64) -> Access<DueTimers> {
+        self.shard.due_timers(time_ms, FIRED_ROWS_MAX)
+    }
+
+    /// Holds the keys of timers whose value may have rows in flight, and leaves out those that are
+    /// held: their timers run when the rows are done. Their own rows wait until [`Keyed::fire`].
+    pub(crate) fn claim(&mut self, mut due: DueTimers) -> DueTimers {
+        if !self.definition.fires_by_key() {
+            return due;
+        }
+        due.timers.retain(|timer| !self.admission.is_busy(&timer.key));
+        let mut keys: Vec<&Bytes> = due.timers.iter().map(|timer| &timer.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter().for_each(|key| self.admission.start(key.clone()));
+        due
+    }
+
+    /// The values of timers.
     pub(crate) fn values_of(&self, timers: &[Timer]) -> Get {
-        let keys: Vec<StateKey> = timers.iter().map(state_key).collect();
+        let keys: Vec<StateKey> = timers.iter().map(|timer| self.state_key(timer)).collect();
         self.shard.multi_get(&keys)
     }
 
-    /// The rows of closed windows. Their values and timers leave the state.
+    fn state_key(&self, timer: &Timer) -> StateKey {
+        StateKey::new(timer.group, VALUES, &timer.key, &timer.namespace)
+    }
+
+    /// The rows of windows that closed by `time_ms`. What is over leaves the state with its timers;
+    /// rows that waited for claimed keys start.
     ///
     /// Errors: a result that has no value of its type, damaged state.
     pub(crate) fn fire(
         &mut self,
         timers: &[Timer],
         values: &[Option<Bytes>],
+        time_ms: i64,
         names: &RowNames,
     ) -> Result<Rows, StageError> {
-        let definition = &self.definition;
-        let mut windows = Vec::with_capacity(timers.len());
-        let mut states = Vec::with_capacity(timers.len());
-        for (timer, value) in timers.iter().zip(values) {
-            let (window, state) = closed(definition, timer, value.as_ref())?;
-            windows.push(window);
-            states.push(state);
+        let mut results = Results::default();
+        match self.definition.shape {
+            Shape::Aligned(rules) => self.close_windows(timers, values, rules, &mut results)?,
+            Shape::Session(rules) => {
+                self.close_sessions(timers, values, &rules, time_ms, &mut results)?;
+            }
+            Shape::Group(rules) => self.expire(timers, values, rules, time_ms)?,
         }
-        let rows = results(definition, timers, &windows, &states, names)?;
-        for timer in timers {
-            self.shard.delete(&state_key(timer));
-            self.shard.clear_timer(timer.group, timer.time_ms, &timer.key, &timer.namespace);
+        let rows = results.rows(&self.definition, names)?;
+        if self.definition.fires_by_key() {
+            self.release(timers)?;
         }
         Ok(rows)
     }
+
+    /// Lets go of claimed keys.
+    fn release(&mut self, timers: &[Timer]) -> Result<(), StageError> {
+        let mut keys: Vec<&Bytes> = timers.iter().map(|timer| &timer.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut next = Unit::default();
+        for key in keys {
+            let waited = self.admission.end(key);
+            if !waited.is_empty() {
+                next.add_key(key.clone(), waited, self.definition.joining());
+            }
+        }
+        self.start(next)
+    }
+
+    fn close_windows(
+        &mut self,
+        timers: &[Timer],
+        values: &[Option<Bytes>],
+        rules: Aligned,
+        results: &mut Results,
+    ) -> Result<(), StageError> {
+        for (timer, value) in timers.iter().zip(values) {
+            let outcome = closed(&self.definition, rules, timer, value.as_ref())?;
+            if self.definition.emit == Emit::OnClose {
+                let time = outcome.window.result_time_ms();
+                results.add(&timer.key, outcome, time);
+            }
+            self.shard.delete(&self.state_key(timer));
+            self.shard.clear_timer(timer.group, timer.time_ms, &timer.key, &timer.namespace);
+        }
+        Ok(())
+    }
+
+    fn close_sessions(
+        &mut self,
+        timers: &[Timer],
+        values: &[Option<Bytes>],
+        rules: &SessionRules,
+        time_ms: i64,
+        results: &mut Results,
+    ) -> Result<(), StageError> {
+        let mut by_key: BTreeMap<&Bytes, (&Timer, Option<&Bytes>)> = BTreeMap::new();
+        for (timer, value) in timers.iter().zip(values) {
+            self.shard.clear_timer(timer.group, timer.time_ms, &timer.key, &timer.namespace);
+            by_key.entry(&timer.key).or_insert((timer, value.as_ref()));
+        }
+        for (key, (timer, value)) in by_key {
+            let definition = &self.definition;
+            let Some(value) = value else { continue };
+            let stored = sessions::decode(&definition.aggregates, value);
+            let stored = stored.map_err(|error| definition.value_error(key, &error))?;
+            let (over, open): (Vec<_>, Vec<_>) =
+                stored.into_iter().partition(|session| rules.is_closed(session.last_ms, time_ms));
+            for session in over {
+                self.shard.clear_timer(timer.group, rules.closes_at(session.last_ms), key, &[]);
+                if definition.emit == Emit::OnClose {
+                    let window = session.window(rules);
+                    let outcome = Outcome { window, state: session.state };
+                    results.add(key, outcome, window.result_time_ms());
+                }
+            }
+            for session in &open {
+                self.shard.set_timer(timer.group, rules.closes_at(session.last_ms), key, &[]);
+            }
+            let state_key = self.state_key(timer);
+            let (shard, scratch) = (&mut self.shard, &mut self.scratch);
+            put_sessions(shard, &self.definition, &state_key, &open, scratch);
+        }
+        Ok(())
+    }
+
+    /// Takes away groups that were not written for their ttl. The others' timers are set anew.
+    fn expire(
+        &mut self,
+        timers: &[Timer],
+        values: &[Option<Bytes>],
+        rules: GroupRules,
+        time_ms: i64,
+    ) -> Result<(), StageError> {
+        for (timer, value) in timers.iter().zip(values) {
+            self.shard.clear_timer(timer.group, timer.time_ms, &timer.key, &timer.namespace);
+            let Some(value) = value else { continue };
+            let group = Group::decode(&self.definition.aggregates, value);
+            let group = group.map_err(|error| self.definition.value_error(&timer.key, &error))?;
+            if group.is_over(rules.ttl_ms, time_ms) {
+                self.shard.delete(&self.state_key(timer));
+            } else if let (Some(written), Some(ttl)) = (group.written_ms, rules.ttl_ms) {
+                self.shard.set_timer(timer.group, written.saturating_add(ttl), &timer.key, &[]);
+            }
+        }
+        Ok(())
+    }
 }
 
-fn state_key(timer: &Timer) -> StateKey {
-    StateKey::new(timer.group, VALUES, &timer.key, &timer.namespace)
-}
+const NO_VALUE: &str = "a timer has no value";
 
 fn closed(
     definition: &Definition,
+    rules: Aligned,
     timer: &Timer,
     value: Option<&Bytes>,
-) -> Result<(Window, State), StageError> {
-    let damaged = |message: String| StageError::StateValue {
-        step: definition.id.clone(),
-        key: definition.key_text(&timer.key),
-        message,
-    };
-    let window = definition.tumble.named(&timer.namespace);
-    let window = window.ok_or_else(|| damaged("a timer names no window of this step".into()))?;
-    let value = value.ok_or_else(|| damaged("a timer has no value".into()))?;
-    let state = definition.aggregates.decode(value).map_err(|error| damaged(error.to_string()))?;
-    Ok((window, state))
-}
-
-fn results(
-    definition: &Definition,
-    timers: &[Timer],
-    windows: &[Window],
-    states: &[State],
-    names: &RowNames,
-) -> Result<Rows, StageError> {
-    let values = definition.aggregates.finish(states).map_err(|error| StageError::Key {
-        step: definition.id.clone(),
-        key: timers
-            .get(error.group)
-            .map_or_else(String::new, |timer| definition.key_text(&timer.key)),
-        message: error.message,
-    })?;
-    let bug = |error: &dyn std::error::Error| names.bug(&definition.id, error);
-    let keys: Vec<Bytes> = timers.iter().map(|timer| timer.key.clone()).collect();
-    let mut columns = decode_keys(&keys, definition.key_fields()).map_err(|error| bug(&error))?;
-    let first = columns.len();
-    let starts: Int64Array = windows.iter().map(|window| window.start_ms).collect();
-    let ends: Int64Array = windows.iter().map(|window| window.end_ms).collect();
-    for (place, times) in [(first, starts), (first + 1, ends)] {
-        let data_type = definition.schema.field(place).data_type();
-        let column: ArrayRef = Arc::new(times);
-        columns.push(compute::cast(&column, data_type).map_err(|error| bug(&error))?);
-    }
-    columns.extend(values);
-    let options = RecordBatchOptions::new().with_row_count(Some(timers.len()));
-    let batch =
-        RecordBatch::try_new_with_options(Arc::clone(&definition.schema), columns, &options)
-            .map_err(|error| bug(&error))?;
-    let times: Int64Array = windows.iter().map(|window| window.result_time_ms()).collect();
-    Ok(Rows { batch, times: Some(times), origins: None, kinds: None })
+) -> Result<Outcome, StageError> {
+    let damaged = |error: &dyn std::fmt::Display| definition.value_error(&timer.key, error);
+    let window = rules.named(&timer.namespace);
+    let window = window.ok_or_else(|| damaged(&"a timer names no window of this step"))?;
+    let value = value.ok_or_else(|| damaged(&NO_VALUE))?;
+    let state = definition.aggregates.decode(value).map_err(|error| damaged(&error))?;
+    Ok(Outcome { window, state })
 }

@@ -11,10 +11,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::try_join;
 use prost::Message as _;
+use weir_runtime::clock;
 use weir_state::ids::CheckpointId;
 use weir_state::shard::DueTimers;
 use weir_state::{Access, Pending, StateError};
@@ -33,6 +35,9 @@ use crate::execution::tail::Tail;
 use crate::execution::window::{WATERMARK_END, WATERMARK_NONE};
 use crate::protocol::RangeWatermark;
 use crate::rows::Rows;
+
+/// Timers that go by the clock are looked for this often at least.
+const LOOK_MAX: Duration = Duration::from_secs(3_600);
 
 /// One subtask of a keyed stage.
 pub(crate) struct KeyedTask {
@@ -68,6 +73,8 @@ pub(crate) struct Outlet {
     /// Released: its timers are running, then it is forwarded.
     current: Option<i64>,
     firing: Option<Firing>,
+    /// All timers that were found due have keys that rows hold; they wait for a unit to end.
+    blocked: bool,
     forwarded: i64,
     /// `End` was sent.
     ended: bool,
@@ -77,13 +84,13 @@ impl Outlet {
     /// `watermark` had been passed before; what it closes is fired first.
     pub(crate) fn new(watermark: i64) -> Self {
         let current = (watermark > WATERMARK_NONE).then_some(watermark);
-        Self { current, firing: None, forwarded: WATERMARK_NONE, ended: false }
+        Self { current, firing: None, blocked: false, forwarded: WATERMARK_NONE, ended: false }
     }
 
-    /// Whether the next look does something without any event: not while timers are read, nor
-    /// while a cut waits for units, since what is fired belongs behind it.
+    /// Whether the next look does something without any event: not while timers are read or their
+    /// keys are held, nor while a cut waits for units, since what is fired belongs behind it.
     fn fires_on(&self, waits_to_cut: bool) -> bool {
-        self.current.is_some() && self.firing.is_none() && !waits_to_cut
+        self.current.is_some() && self.firing.is_none() && !self.blocked && !waits_to_cut
     }
 
     /// Nothing is due at `watermark` any more, so it goes on. One that was released since the
@@ -93,16 +100,31 @@ impl Outlet {
     }
 }
 
-/// A chunk of due windows on its way through the state.
+/// By what timers are due.
+#[derive(Clone, Copy)]
+enum Until {
+    Watermark(i64),
+    /// The wall clock, in milliseconds.
+    Clock(i64),
+}
+
+impl Until {
+    fn time_ms(self) -> i64 {
+        match self {
+            Self::Watermark(time) | Self::Clock(time) => time,
+        }
+    }
+}
+
+/// A chunk of due timers on its way through the state.
 enum Firing {
-    /// What is due at this watermark.
-    Asking(i64, Pending<DueTimers>),
-    Reading(DueTimers, Pending<Vec<Option<Bytes>>>),
+    Asking(Until, Pending<DueTimers>),
+    Reading(Until, DueTimers, Pending<Vec<Option<Bytes>>>),
 }
 
 enum Event {
     Orders(Orders),
-    Due(i64, Result<DueTimers, StateError>),
+    Due(Until, Result<DueTimers, StateError>),
     Values(Result<Vec<Option<Bytes>>, StateError>),
     Unit(UnitState),
     Input(Result<(usize, Message), ExchangeError>),
@@ -143,7 +165,10 @@ impl KeyedTask {
     async fn next(&mut self) -> Event {
         let takes_input = self.takes_input();
         let parked = self.keyed.parked() > 0;
-        let fires_on = self.outlet.fires_on(self.waits_to_cut());
+        let waits_to_cut = self.waits_to_cut();
+        let fires_on = self.outlet.fires_on(waits_to_cut);
+        let looks = self.outlet.firing.is_none() && !self.outlet.blocked && !waits_to_cut;
+        let until_timer = self.keyed.next_by_clock().filter(|_| looks).map(until);
         tokio::select! {
             biased;
             orders = self.context.ordered() => Event::Orders(orders),
@@ -152,6 +177,9 @@ impl KeyedTask {
             input = self.gate.next(), if takes_input => Event::Input(input),
             // Others run between two chunks.
             () = tokio::task::yield_now(), if fires_on => Event::Settle,
+            () = clock::sleep(until_timer.unwrap_or_default()), if until_timer.is_some() => {
+                Event::Settle
+            }
         }
     }
 
@@ -159,16 +187,20 @@ impl KeyedTask {
         match event {
             Event::Settle => {}
             Event::Orders(orders) => self.obey(orders),
-            Event::Unit(state) => self.keyed.unpark(state)?,
-            Event::Due(watermark, due) => {
+            Event::Unit(state) => {
+                self.outlet.blocked = false;
+                self.keyed.unpark(state)?;
+                self.write_changes().await?;
+            }
+            Event::Due(until, due) => {
                 self.outlet.firing = None;
                 let due = due.map_err(|cause| self.state_error("read timers", cause))?;
-                self.found(watermark, due).await?;
+                self.found(until, due).await?;
             }
             Event::Values(values) => {
                 let values = values.map_err(|cause| self.state_error("read state", cause))?;
-                if let Some(Firing::Reading(due, _)) = self.outlet.firing.take() {
-                    self.fire(&due, &values).await?;
+                if let Some(Firing::Reading(until, due, _)) = self.outlet.firing.take() {
+                    self.fire(until, &due, &values).await?;
                 }
             }
             Event::Input(input) => {
@@ -239,8 +271,18 @@ impl KeyedTask {
         room.map_err(|cause| self.state_error("write state", cause))?;
         let counter = self.context.counters().step(self.keyed.definition().step);
         counter.add_in(rows.len());
-        let late = self.keyed.arrive(rows, &self.names)?;
-        counter.add_late(late);
+        self.keyed.arrive(rows, &self.names)?;
+        self.write_changes().await
+    }
+
+    /// Writes what changed in results, and counts what was late.
+    async fn write_changes(&mut self) -> Result<(), StageError> {
+        let step = self.keyed.definition().step;
+        self.context.counters().step(step).add_late(self.keyed.take_late());
+        while let Some(rows) = self.keyed.take_changes(&self.names)? {
+            self.context.counters().step(step).add_out(rows.len());
+            self.tail.emit(rows).await?;
+        }
         Ok(())
     }
 
@@ -254,46 +296,70 @@ impl KeyedTask {
     async fn settle(&mut self) -> Result<(), StageError> {
         loop {
             self.outlet.current = self.outlet.current.max(self.keyed.epochs().release());
-            if self.outlet.firing.is_some() {
-                return Ok(());
-            }
-            if self.waits_to_cut() {
+            if self.outlet.firing.is_some() || self.outlet.blocked || self.waits_to_cut() {
                 return Ok(());
             }
             if let Some(id) = self.inputs.cutting.take() {
                 self.cut(id).await?;
             }
-            let Some(watermark) = self.outlet.current else { break };
-            if !self.keyed.may_be_due(watermark) {
-                self.forward(watermark).await?;
+            let Some(until) = self.due_until() else { break };
+            let up_to = match until {
+                Until::Watermark(watermark) => self.keyed.definition().due_at(watermark),
+                Until::Clock(now) => Some(now),
+            };
+            let Some(up_to) = up_to.filter(|time| self.keyed.may_be_due(*time)) else {
+                self.pass(until).await?;
                 continue;
-            }
-            match self.keyed.due(watermark) {
+            };
+            match self.keyed.due(up_to) {
                 Access::Ready(due) => {
                     let fires = !due.timers.is_empty();
-                    self.found(watermark, due).await?;
+                    self.found(until, due).await?;
                     if fires {
                         // One chunk at a time: a barrier must not wait for all windows.
                         return Ok(());
                     }
                 }
                 Access::Pending(read) => {
-                    self.outlet.firing = Some(Firing::Asking(watermark, read));
+                    self.outlet.firing = Some(Firing::Asking(until, read));
                 }
             }
         }
         self.end().await
     }
 
-    /// Windows are due at `watermark`: gets their values. None are: it can go on.
-    async fn found(&mut self, watermark: i64, due: DueTimers) -> Result<(), StageError> {
+    /// The watermark on its way out, else the clock when a timer may be due by it.
+    fn due_until(&self) -> Option<Until> {
+        if let Some(watermark) = self.outlet.current {
+            return Some(Until::Watermark(watermark));
+        }
+        let now = clock::wall_ms();
+        let due = self.keyed.next_by_clock().filter(|time| *time <= now);
+        due.map(|_| Until::Clock(now))
+    }
+
+    /// Nothing is due any more.
+    async fn pass(&mut self, until: Until) -> Result<(), StageError> {
+        match until {
+            Until::Watermark(watermark) => self.forward(watermark).await,
+            Until::Clock(_) => Ok(()),
+        }
+    }
+
+    /// Timers are due: gets their values. None are: the watermark can go on.
+    async fn found(&mut self, until: Until, due: DueTimers) -> Result<(), StageError> {
         if due.timers.is_empty() {
-            return self.forward(watermark).await;
+            return self.pass(until).await;
+        }
+        let due = self.keyed.claim(due);
+        if due.timers.is_empty() {
+            self.outlet.blocked = true;
+            return Ok(());
         }
         match self.keyed.values_of(&due.timers) {
-            Access::Ready(values) => self.fire(&due, &values).await,
+            Access::Ready(values) => self.fire(until, &due, &values).await,
             Access::Pending(read) => {
-                self.outlet.firing = Some(Firing::Reading(due, read));
+                self.outlet.firing = Some(Firing::Reading(until, due, read));
                 Ok(())
             }
         }
@@ -301,16 +367,24 @@ impl KeyedTask {
 
     /// Writes windows that are due. When they were the last ones, the watermark goes on at the
     /// next look.
-    async fn fire(&mut self, due: &DueTimers, values: &[Option<Bytes>]) -> Result<(), StageError> {
-        let rows = self.keyed.fire(&due.timers, values, &self.names)?;
-        self.context.counters().step(self.keyed.definition().step).add_out(rows.len());
-        self.tail.emit(rows).await
+    async fn fire(
+        &mut self,
+        until: Until,
+        due: &DueTimers,
+        values: &[Option<Bytes>],
+    ) -> Result<(), StageError> {
+        let rows = self.keyed.fire(&due.timers, values, until.time_ms(), &self.names)?;
+        if !rows.is_empty() {
+            self.context.counters().step(self.keyed.definition().step).add_out(rows.len());
+            self.tail.emit(rows).await?;
+        }
+        self.write_changes().await
     }
 
     async fn forward(&mut self, watermark: i64) -> Result<(), StageError> {
         self.outlet.pass(watermark);
         self.gauge.set(watermark);
-        let forwarded = self.keyed.definition().tumble.forwarded(watermark);
+        let forwarded = self.keyed.definition().forwarded(watermark);
         if forwarded > self.outlet.forwarded {
             self.outlet.forwarded = forwarded;
             self.tail.tell(Message::Watermark(forwarded)).await?;
@@ -359,11 +433,17 @@ impl KeyedTask {
     }
 }
 
+/// How long it is until the wall clock says `time_ms`, at most an hour.
+fn until(time_ms: i64) -> Duration {
+    let left = time_ms.saturating_sub(clock::wall_ms()).max(0);
+    Duration::from_millis(left.unsigned_abs()).min(LOOK_MAX)
+}
+
 /// Waits for the chunk that is on its way. Cancel safe.
 async fn fires(firing: &mut Option<Firing>) -> Event {
     match firing {
-        Some(Firing::Asking(watermark, read)) => Event::Due(*watermark, read.await),
-        Some(Firing::Reading(_, read)) => Event::Values(read.await),
+        Some(Firing::Asking(until, read)) => Event::Due(*until, read.await),
+        Some(Firing::Reading(_, _, read)) => Event::Values(read.await),
         None => std::future::pending().await,
     }
 }
@@ -371,6 +451,13 @@ async fn fires(firing: &mut Option<Firing>) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn while_keys_of_timers_are_held_the_task_sleeps() {
+        let mut outlet = Outlet::new(5);
+        outlet.blocked = true;
+        assert!(!outlet.fires_on(false));
+    }
 
     #[test]
     fn while_a_cut_waits_for_units_the_task_sleeps_although_windows_are_due() {

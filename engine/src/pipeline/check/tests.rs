@@ -5,16 +5,17 @@ use weir_expr::types;
 
 use super::*;
 use crate::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, FileFormat, SinkFormat,
-    SinkSpec, SourceKind, SourceSpec, StoreSpec, TumbleSpec,
+    AggregateSpec, CheckpointPolicy, Emit, EventTimeSpec, FailoverPolicy, FileFormat, Order,
+    SinkFormat, SinkSpec, SourceKind, SourceSpec, StoreSpec, TumbleSpec, WindowSpec,
 };
 
-pub(in crate::pipeline) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
+pub(crate) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
     JobSpec {
         name: "job".into(),
         replicas: 1,
         slots: 1,
         key_groups: 128,
+        order: Order::default(),
         state_memory_bytes: 1 << 20,
         checkpoint: CheckpointPolicy {
             interval_ms: 1000,
@@ -28,7 +29,7 @@ pub(in crate::pipeline) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
     }
 }
 
-pub(in crate::pipeline) fn step(id: &str, from: &[&str], verb: Verb) -> StepSpec {
+pub(crate) fn step(id: &str, from: &[&str], verb: Verb) -> StepSpec {
     StepSpec { id: id.into(), from: from.iter().map(|id| (*id).to_owned()).collect(), verb }
 }
 
@@ -53,26 +54,45 @@ fn declared(columns: &[(&str, &str)]) -> Verb {
     Verb::Source(SourceSpec { kind, rate: None, event_time: None })
 }
 
-pub(in crate::pipeline) fn keys() -> Verb {
+pub(crate) fn keys() -> Verb {
     let kind = SourceKind::Keys { count: Some(10), distinct: 2, value_bytes: 8, skew_milli: 0 };
     Verb::Source(SourceSpec { kind, rate: None, event_time: None })
 }
 
-pub(in crate::pipeline) fn filter(text: &str) -> Verb {
+pub(crate) fn filter(text: &str) -> Verb {
     Verb::Filter(text.into())
 }
 
-pub(in crate::pipeline) fn select(items: &[&str]) -> Verb {
+pub(crate) fn select(items: &[&str]) -> Verb {
     Verb::Select(items.iter().map(|item| (*item).to_owned()).collect())
 }
 
-pub(in crate::pipeline) fn aggregate(key: &[&str], values: &[&str]) -> Verb {
+pub(crate) fn aggregate(key: &[&str], values: &[&str]) -> Verb {
     Verb::Aggregate(AggregateSpec {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
-        window: TumbleSpec { size_ms: 3_600_000, offset_ms: 0 },
+        window: Some(WindowSpec::Tumble(TumbleSpec { size_ms: 3_600_000, offset_ms: 0 })),
         values: values.iter().map(|item| (*item).to_owned()).collect(),
         lateness_ms: 0,
+        emit: None,
+        ttl_ms: None,
     })
+}
+
+fn tumble(size_ms: i64, offset_ms: i64) -> Option<WindowSpec> {
+    Some(WindowSpec::Tumble(TumbleSpec { size_ms, offset_ms }))
+}
+
+/// An aggregate `count(*) as n` by origin, changed.
+fn changed(change: impl FnOnce(&mut AggregateSpec)) -> Verb {
+    let mut verb = aggregate(&["origin"], &["count(*) as n"]);
+    if let Verb::Aggregate(spec) = &mut verb {
+        change(spec);
+    }
+    verb
+}
+
+fn running() -> Verb {
+    changed(|spec| spec.window = None)
 }
 
 fn folder(uri: &str) -> Verb {
@@ -83,7 +103,7 @@ fn folder(uri: &str) -> Verb {
     })
 }
 
-pub(in crate::pipeline) fn blackhole() -> Verb {
+pub(crate) fn blackhole() -> Verb {
     Verb::Sink(SinkSpec::Blackhole)
 }
 
@@ -342,7 +362,7 @@ fn expressions_are_checked_and_one_mistake_is_said_once() {
 fn aggregates_are_checked() {
     let mut strange = aggregate(&["origin"], &["count(*) as n"]);
     if let Verb::Aggregate(spec) = &mut strange {
-        spec.window.size_ms = 0;
+        spec.window = tumble(0, 0);
         spec.lateness_ms = -1;
     }
     refused(
@@ -511,15 +531,113 @@ fn a_signature_changes_with_key_window_and_values_alone() {
         })
     );
     let mut all = vec![plain];
-    all.push(signature("* except (time)", |spec| spec.window.size_ms = 1));
-    all.push(signature("* except (time)", |spec| spec.window.offset_ms = 1));
+    all.push(signature("* except (time)", |spec| spec.window = tumble(1, 0)));
+    all.push(signature("* except (time)", |spec| spec.window = tumble(3_600_000, 1)));
     all.push(signature("* except (time)", |spec| spec.key = vec![]));
     all.push(signature("* except (time)", |spec| spec.key.push("seq".into())));
     all.push(signature("* except (time)", |spec| spec.values.reverse()));
     all.push(signature("* except (time)", |spec| spec.values.truncate(1)));
     all.push(signature("* except (time)", |spec| spec.values[1] = "sum(seq) as t".into()));
+    all.push(signature("* except (time)", |spec| spec.window = None));
+    let hop = |size_ms, every_ms| Some(WindowSpec::Hop { size_ms, every_ms, offset_ms: 0 });
+    all.push(signature("* except (time)", |spec| spec.window = hop(3_600_000, 3_600_000)));
+    all.push(signature("* except (time)", |spec| spec.window = hop(3_600_000, 60_000)));
+    let session = Some(WindowSpec::Session { gap_ms: 3_600_000 });
+    all.push(signature("* except (time)", |spec| spec.window = session));
+    all.push(signature("* except (time)", |spec| spec.emit = Some(Emit::OnUpdate)));
     let count = all.len();
     all.sort();
     all.dedup();
     assert_eq!(all.len(), count);
+}
+
+#[test]
+fn without_a_window_there_is_a_changelog_and_no_window_columns() {
+    let job = accepted(vec![
+        flights(),
+        step("n", &["flights"], running()),
+        step("m", &["flights"], changed(|spec| spec.emit = Some(Emit::OnUpdate))),
+        step("some", &["n"], filter("n > 1")),
+        step("less", &["some"], select(&["n", "origin"])),
+        step("both", &["less", "n"], Verb::Union),
+        step("out", &["both"], folder("out")),
+        step("gone", &["m"], blackhole()),
+    ]);
+    assert_eq!(columns(&job[1]), "origin string, n int64");
+    assert_eq!(
+        columns(&job[2]),
+        "origin string, window_start timestamp, window_end timestamp, n int64"
+    );
+    let changelogs: Vec<bool> = job.steps.iter().map(|step| step.changelog).collect();
+    assert_eq!(changelogs, [false, true, true, true, true, true, true, true]);
+    assert!(job.steps.iter().all(|step| step.has_time));
+    let untimed = accepted(vec![
+        step("flights", &[], files("f.parquet", None)),
+        step("n", &["flights"], running()),
+        step("out", &["n"], blackhole()),
+    ]);
+    assert!(!untimed[1].has_time, "what comes in has none");
+}
+
+#[test]
+fn windows_emit_and_ttl_are_checked() {
+    let hop = |size_ms, every_ms| Some(WindowSpec::Hop { size_ms, every_ms, offset_ms: 0 });
+    refused(
+        vec![
+            flights(),
+            step("a", &["flights"], changed(|spec| spec.window = hop(10, 11))),
+            step("b", &["flights"], changed(|spec| spec.window = hop(10, 0))),
+            step("c", &["flights"], changed(|spec| spec.window = hop(100_000, 1))),
+            step(
+                "d",
+                &["flights"],
+                changed(|spec| spec.window = Some(WindowSpec::Session { gap_ms: 0 })),
+            ),
+            step("e", &["flights"], changed(|spec| spec.ttl_ms = Some(1))),
+            step(
+                "f",
+                &["flights"],
+                changed(|spec| {
+                    (spec.window, spec.emit, spec.lateness_ms) = (None, Some(Emit::OnClose), 1);
+                    spec.ttl_ms = Some(0);
+                }),
+            ),
+            step("all", &["a", "b", "c", "d", "e"], Verb::Union),
+            step("out", &["all"], blackhole()),
+            step("gone", &["f"], blackhole()),
+        ],
+        &[
+            "[1].aggregate.window.hop.every: is longer than the window, so that rows between windows \
+             would be lost; make it at most `size`",
+            "[2].aggregate.window.hop.every: is at least 1ms",
+            "[3].aggregate.window.hop.every: each row would be in 100000 windows; at most 10000 are \
+             allowed",
+            "[4].aggregate.window.session: the gap of a session is at least 1ms",
+            "[5].aggregate.ttl: a window's state ends with the window; `ttl` is for aggregates \
+             without one",
+            "[6].aggregate.emit: without a window nothing closes, so the only choice is `onUpdate`",
+            "[6].aggregate.lateness: says how long a window stays, and there is no window",
+            "[6].aggregate.ttl: is at least 1ms",
+        ],
+    );
+}
+
+#[test]
+fn a_window_takes_no_changelog_and_a_kind_needs_its_name() {
+    refused(
+        vec![
+            flights(),
+            step("n", &["flights"], running()),
+            step("w", &["n"], aggregate(&["origin"], &["count(*) as m"])),
+            step("op", &["n"], select(&["n as _op"])),
+            step("out", &["op"], folder("out")),
+            step("gone", &["w"], blackhole()),
+        ],
+        &[
+            "[2].aggregate.window: an aggregate with a window takes no changelog, and these rows may \
+             be revised; leave the window out, or put the aggregate above the step that revises",
+            "[4].sink.files: these rows may be revised, and their kind is written as `_op`, which is \
+             a column already; rename it with a select",
+        ],
+    );
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_engine::network::sim::Crash;
 use weir_engine::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, SinkFormat, SinkSpec,
-    SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
+    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, Order, SinkFormat,
+    SinkSpec, SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb, WindowSpec,
 };
 use weir_runtime::sim::store::Planned;
 
@@ -244,12 +244,14 @@ fn spec(draw: &mut Draw, events: u64, distinct: u64, size_ms: i64, with_union: b
         "max(seq) as most",
         "avg(seq) as mean",
     ];
-    let window = TumbleSpec { size_ms, offset_ms: 0 };
+    let window = Some(WindowSpec::Tumble(TumbleSpec { size_ms, offset_ms: 0 }));
     let aggregate = AggregateSpec {
         key: vec!["key".to_owned()],
         window,
         values: values.map(str::to_owned).to_vec(),
         lateness_ms: 0,
+        emit: None,
+        ttl_ms: None,
     };
     pipeline.push(step("counts", &["kept"], Verb::Aggregate(aggregate)));
     pipeline.push(files("out", "counts"));
@@ -258,6 +260,7 @@ fn spec(draw: &mut Draw, events: u64, distinct: u64, size_ms: i64, with_union: b
         replicas: u32::try_from(1 + draw.below(3)).expect("small"),
         slots: u32::try_from(1 + draw.below(2)).expect("small"),
         key_groups: 16,
+        order: Order::default(),
         state_memory_bytes: 64 << 20,
         checkpoint: CheckpointPolicy {
             interval_ms: 100 + draw.below(400),

@@ -7,8 +7,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMill
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use weir_engine::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, SinkFormat, SinkSpec,
-    SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
+    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, Order, SinkFormat,
+    SinkSpec, SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb, WindowSpec,
 };
 
 /// One row.
@@ -68,9 +68,11 @@ pub(crate) fn windows_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
     };
     let aggregate = AggregateSpec {
         key: vec!["key".to_owned()],
-        window: TumbleSpec { size_ms: WINDOW_MS, offset_ms: 0 },
+        window: Some(WindowSpec::Tumble(TumbleSpec { size_ms: WINDOW_MS, offset_ms: 0 })),
         values: vec!["count(*) as n".to_owned(), "sum(value) as total".to_owned()],
         lateness_ms: 0,
+        emit: None,
+        ttl_ms: None,
     };
     let sink = SinkSpec::Files {
         uri: OUTPUT.to_owned(),
@@ -82,6 +84,7 @@ pub(crate) fn windows_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
         replicas: u32::try_from(replicas).unwrap(),
         slots,
         key_groups: 64,
+        order: Order::default(),
         state_memory_bytes: 64 << 20,
         checkpoint: CheckpointPolicy {
             interval_ms: 10_000,
@@ -109,7 +112,7 @@ pub(crate) fn stacked_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
     let odd = ["value", "key"].map(str::to_owned).to_vec();
     let Verb::Aggregate(minutes) = job.pipeline[2].verb.clone() else { unreachable!() };
     let sums = AggregateSpec {
-        window: TumbleSpec { size_ms: STACKED_MS, offset_ms: 0 },
+        window: Some(WindowSpec::Tumble(TumbleSpec { size_ms: STACKED_MS, offset_ms: 0 })),
         values: vec!["sum(n) as n".to_owned(), "sum(total) as total".to_owned()],
         ..minutes.clone()
     };

@@ -80,6 +80,22 @@ impl Rig {
         self.processes.iter().for_each(Process::kill);
     }
 
+    /// Committed rows, in the order of the files' names.
+    pub(crate) fn rows(&self) -> Vec<serde_json::Value> {
+        let mut rows = Vec::new();
+        for (name, _) in self.store.names() {
+            let Some(file) = name.strip_prefix(OUTPUT) else { continue };
+            if !file.starts_with("/_weir") && file.ends_with(".ndjson") {
+                let bytes = self.store.peek(&Path::from(name.as_str())).unwrap();
+                let lines = std::str::from_utf8(&bytes).unwrap().lines();
+                rows.extend(
+                    lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()),
+                );
+            }
+        }
+        rows
+    }
+
     /// Committed output: (key, window's start) to (rows, sum). Panics when a window is there twice.
     pub(crate) fn output(&self) -> BTreeMap<(String, i64), (i64, i64)> {
         let number = |row: &serde_json::Value, name| row[name].as_i64().unwrap();
@@ -93,25 +109,17 @@ impl Rig {
         read: impl Fn(&serde_json::Value) -> T,
     ) -> BTreeMap<(String, i64), T> {
         let mut windows = BTreeMap::new();
-        for (name, _) in self.store.names() {
-            let Some(file) = name.strip_prefix(OUTPUT) else { continue };
-            if file.starts_with("/_weir") || !file.ends_with(".ndjson") {
-                continue;
-            }
-            let bytes = self.store.peek(&Path::from(name.as_str())).unwrap();
-            for line in std::str::from_utf8(&bytes).unwrap().lines() {
-                let row: serde_json::Value = serde_json::from_str(line).unwrap();
-                let start = timestamp_ms(row["window_start"].as_str().unwrap());
-                let key = (row["key"].as_str().unwrap().to_owned(), start);
-                assert_eq!(windows.insert(key, read(&row)), None, "written twice: {line}");
-            }
+        for row in self.rows() {
+            let start = timestamp_ms(row["window_start"].as_str().unwrap());
+            let key = (row["key"].as_str().unwrap().to_owned(), start);
+            assert_eq!(windows.insert(key, read(&row)), None, "written twice: {row}");
         }
         windows
     }
 }
 
 /// Milliseconds of a time on 1969-12-31 or 1970-01-01, in the form of the sinks.
-fn timestamp_ms(text: &str) -> i64 {
+pub(crate) fn timestamp_ms(text: &str) -> i64 {
     let (day, time) = text.split_once('T').unwrap();
     let days = match day {
         "1969-12-31" => -1,

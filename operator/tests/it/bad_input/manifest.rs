@@ -138,6 +138,38 @@ fn each_mistake_is_one_sentence_with_its_path() {
 }
 
 #[test]
+fn windows_and_changelogs_that_make_no_sense_are_refused() {
+    let cases = [
+        (
+            timed("aggregate: {key: [s], values: [count(*) as n]}").replace(
+                "- {id: out, from: a",
+                "- {id: w, from: a, aggregate: {window: {tumble: 1s}, values: [count(*) as m]}}\n- {id: out, from: w",
+            ),
+            "[2].aggregate.window: an aggregate with a window takes no changelog, and these rows may be revised; leave the window out, or put the aggregate above the step that revises".to_owned(),
+        ),
+        (
+            step("aggregate: {values: [count(*) as n], emit: onClose}"),
+            "[1].aggregate.emit: without a window nothing closes, so the only choice is `onUpdate`".to_owned(),
+        ),
+        (
+            step("aggregate: {values: [count(*) as n], lateness: 1s}"),
+            "[1].aggregate.lateness: says how long a window stays, and there is no window".to_owned(),
+        ),
+        (
+            step("aggregate: {window: {tumble: 1s}, values: [count(*) as n], ttl: 1s}"),
+            "[1].aggregate.ttl: a window's state ends with the window; `ttl` is for aggregates without one".to_owned(),
+        ),
+        (
+            step("aggregate: {window: {hop: {size: 1s, every: 2s}}, values: [count(*) as n]}"),
+            "[1].aggregate.window.hop.every: 2s is longer than the window, 1s, so that rows between windows would be lost; make it at most `size`".to_owned(),
+        ),
+    ];
+    let cases =
+        cases.map(|(steps, problem)| (job("job", &steps), vec![format!("spec.pipeline{problem}")]));
+    check(&inputs(), &cases);
+}
+
+#[test]
 fn all_problems_of_sources_and_steps_come_at_once() {
     let steps = "- {id: a, source: {files: {uri: rows.ndjson, schema: {x: integer, s: text}}, eventTime: {column: t}}}
          - {id: b, source: {files: {uri: none.ndjson, schema: {x: int64, t: timestamp}}, eventTime: {column: tt}}}
@@ -216,7 +248,6 @@ fn limits_are_named() {
 fn what_is_not_built_yet_is_refused_with_that_word() {
     let folder = inputs();
     let source = |source: &str| format!("- {{id: k, source: {{{source}}}}}\n{}", printed("k"));
-    let values = "values: [count(*) as n]";
     let sink = |sink: &str| format!("{KEYS}- {{id: out, from: k, sink: {{{sink}}}}}\n");
     let steps = [
         step("unnest: tags"),
@@ -224,11 +255,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         step("topN: {key: [key], limit: 3, orderBy: [{column: seq}]}"),
         step("join: {with: k, keys: [{left: key, right: key}]}"),
         step("process: {name: mine, key: [key]}"),
-        step("aggregate: {key: [key], values: [count(*) as n]}"),
-        step(&format!("aggregate: {{window: {{hop: {{size: 2s, every: 1s}}}}, {values}}}")),
-        step(&format!("aggregate: {{window: {{session: 1s}}, {values}}}")),
-        step(&format!("aggregate: {{window: {{tumble: 1s}}, {values}, emit: onUpdate}}")),
-        step(&format!("aggregate: {{window: {{tumble: 1s}}, {values}, ttl: 1h}}")),
         source("files: {uri: rows.ndjson}"),
         source("files: {uri: data.csv, schema: {x: int64}}"),
         source("files: {uri: rows.ndjson, schema: {x: int64}, follow: true}"),
@@ -297,6 +323,13 @@ fn what_is_sound_is_accepted() {
         sound.iter().map(|steps| (job("job", steps), vec!["no problems".to_owned()])).collect();
     let yaml: serde_yaml::Value = serde_yaml::from_str(&manifests[0].0).unwrap();
     manifests.push((serde_json::to_string(&yaml).unwrap(), vec!["no problems".to_owned()]));
+    let changes = timed("aggregate: {key: [s], values: [count(*) as n, max(x) as x], ttl: 1h}");
+    let hop = timed("aggregate: {window: {hop: {size: 2s, every: 1s}}, values: [count(*) as n]}")
+        .replace("print: {}", "print: {limit: 9}");
+    let session = timed("aggregate: {key: [s], window: {session: 5s}, values: [count(*) as n]}");
+    for steps in [changes, hop, session] {
+        manifests.push((job("job", &steps), vec!["no problems".to_owned()]));
+    }
     check(&folder, &manifests);
 
     // And what they give is what they say.
@@ -306,6 +339,21 @@ fn what_is_sound_is_accepted() {
             "{\"window_start\":\"2015-07-15T00:00:00.000Z\",\"window_end\":\"2015-07-15T00:01:00.000Z\",\"n\":10,\"first\":\"2015-07-15T00:00:00.000Z\"}\n",
         ),
         (3, "{\"s\":\"a\"}\n{\"s\":\"b\"}\n"),
+        (
+            10,
+            "{\"_op\":\"+I\",\"s\":\"a\",\"n\":1,\"x\":1}\n{\"_op\":\"+I\",\"s\":\"b\",\"n\":1,\"x\":2}\n",
+        ),
+        (
+            11,
+            "{\"window_start\":\"1970-01-01T00:00:00.000Z\",\"window_end\":\"1970-01-01T00:00:02.000Z\",\"n\":1}\n\
+             {\"window_start\":\"1970-01-01T00:00:01.000Z\",\"window_end\":\"1970-01-01T00:00:03.000Z\",\"n\":2}\n\
+             {\"window_start\":\"1970-01-01T00:00:02.000Z\",\"window_end\":\"1970-01-01T00:00:04.000Z\",\"n\":1}\n",
+        ),
+        (
+            12,
+            "{\"s\":\"a\",\"window_start\":\"1970-01-01T00:00:01.000Z\",\"window_end\":\"1970-01-01T00:00:06.000Z\",\"n\":1}\n\
+             {\"s\":\"b\",\"window_start\":\"1970-01-01T00:00:02.000Z\",\"window_end\":\"1970-01-01T00:00:07.000Z\",\"n\":1}\n",
+        ),
         (5, "{\"Name\":\"A\",\"name\":\"b\",\"n\":4,\"a b\":[1,2],\"b\":\"x\"}\n"),
     ] {
         let done =
