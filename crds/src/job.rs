@@ -20,7 +20,7 @@ mod source;
 mod status;
 mod step;
 
-pub use sink::{FilesSink, NoFields, PrintSink, SinkFormat, SinkSpec};
+pub use sink::{FilesSink, NoFields, PrintSink, SinkFormat, SinkSpec, TableSink};
 pub use source::{
     EventTimeSpec, FilesSource, GenerateSource, KeysSource, NexmarkSource, OnError, SecretRef,
     SequenceSource, SourceFormat, SourceSpec, StoreSpec,

@@ -29,7 +29,7 @@ pub use job::{
     FilesSource, GenerateSource, HopSpec, Inputs, KeysSource, NexmarkSource, NoFields, OnError,
     Order, Phase, PrintSink, SecretRef, SequenceSource, SinkFormat, SinkSpec, SourceFormat,
     SourceSpec, StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec,
-    Verb, WindowSpec,
+    TableSink, Verb, WindowSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
 pub use units::{Duration, InvalidUnit, Quantity};

@@ -1,19 +1,36 @@
 #!/usr/bin/env python3
 """Derives the expected results of the examples with an independent engine (DuckDB from PyPI).
 
-    pip install duckdb && python3 e2e/expected/derive.py
+    pip install duckdb && python3 e2e/expected/derive.py [path of weir]
+
+Generated rows (which a test of weir-engine holds equal to those of crate `nexmark`) are written by `weir` itself, by
+default `target/debug/weir`; only what is computed from them is expected here.
 
 Writes one sorted ndjson file per example sink beside this script. The tests compare what Weir wrote with them as
 bags, floats to 1e-9. Every query is written here by hand, from the meaning of the pipeline, not from Weir's code.
 """
 
+import contextlib
 import json
 import pathlib
+import subprocess
+import sys
+import tempfile
 
 import duckdb
 
 HERE = pathlib.Path(__file__).parent
 FLIGHTS = HERE.parent.parent / "examples" / "data" / "flights.parquet"
+
+BIDS = """
+apiVersion: weir.dev/v1alpha1
+kind: StatefulJob
+metadata: {name: rows}
+spec:
+  pipeline:
+    - {id: nexmark, source: {generate: {nexmark: {events: 100000, eventsPerSecond: 1}}}}
+    - {id: rows, from: nexmark.bid, sink: {files: {uri: rows, format: parquet}}}
+"""
 
 QUERIES = {
     "flights.delays": f"""
@@ -28,11 +45,42 @@ QUERIES = {
         where dep_delay is not null and tailnum is not null
         group by all order by all
     """,
+    "bids.statistics": """
+        select auction,
+               strftime(time_bucket(interval 1 day, date_time::timestamp), '%Y-%m-%dT%H:%M:%S.000Z') as window_start,
+               strftime(time_bucket(interval 1 day, date_time::timestamp) + interval 1 day,
+                        '%Y-%m-%dT%H:%M:%S.000Z') as window_end,
+               count(*) as total_bids,
+               count(*) filter (where price < 10000) as rank1_bids,
+               count(*) filter (where price >= 10000 and price < 1000000) as rank2_bids,
+               count(*) filter (where price >= 1000000) as rank3_bids,
+               min(price) as min_price,
+               max(price) as max_price,
+               sum(price)::double / count(*) as mean_price,
+               sum(price)::bigint as sum_price
+        from 'rows/*.parquet'
+        group by all order by all
+    """,
 }
+
+
+def generate_bids(weir: str) -> None:
+    """Writes the generated rows below the working folder."""
+    pathlib.Path("rows.yaml").write_text(BIDS)
+    subprocess.run([weir, "run", "rows.yaml"], check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
     duckdb.sql("set timezone = 'UTC'")
+    root = HERE.parent.parent
+    weir = sys.argv[1] if len(sys.argv) > 1 else str(root / "target/debug/weir")
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.chdir(folder):
+            generate_bids(str(pathlib.Path(root, weir)))
+            derive()
+
+
+def derive() -> None:
     for name, query in QUERIES.items():
         result = duckdb.sql(query)
         columns = result.columns

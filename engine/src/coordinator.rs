@@ -34,3 +34,4 @@ pub mod run;
 mod schedule;
 pub mod status;
 pub mod summary;
+mod tables;

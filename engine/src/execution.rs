@@ -4,7 +4,8 @@
 //! edges); each (stage, subtask) is one task, so back-pressure can't run in a circle.
 //!
 //! - `launch.rs` — starts the tasks of a generation; `stage_task.rs` — how one ends.
-//! - `source.rs` — the head that reads. `keyed.rs` — the head with keyed state.
+//! - `source.rs` — the head that reads. `keyed.rs` — the head with keyed state;
+//!   `table.rs` — the head that is a `table` sink.
 //! - `tail.rs`, `chain.rs`, `staged.rs` — what is behind a head.
 //! - `context.rs`, `orders.rs`, `counters.rs` — what tasks hear and say.
 //! - `error.rs`, `names.rs` — failures, in the user's words.
@@ -30,5 +31,6 @@ pub(crate) mod orders;
 pub(crate) mod source;
 pub(crate) mod stage_task;
 pub(crate) mod staged;
+pub(crate) mod table;
 pub(crate) mod tail;
 pub(crate) mod window;

@@ -30,12 +30,12 @@ use print::PrintWriter;
 
 mod blackhole;
 pub(crate) mod encode;
-mod files;
-mod names;
+pub(crate) mod files;
+pub(crate) mod names;
 mod parquet;
 mod print;
 pub mod publish;
-mod upload;
+pub(crate) mod upload;
 
 /// Under this name the rows of a changelog have their kind, in front of their columns.
 pub const KIND_COLUMN: &str = "_op";
@@ -178,6 +178,7 @@ pub fn open(
             Ok(Box::new(PrintWriter::new(writer, *limit, state.clone(), encoder)))
         }
         SinkSpec::Blackhole => Ok(Box::new(BlackholeWriter)),
+        SinkSpec::Table(_) => unreachable!("a table is the head of a stage, not a leaf"),
     }
 }
 
@@ -193,7 +194,7 @@ pub fn open_folder(
 }
 
 /// The path of `name`, which may have several parts, below a folder.
-fn below(folder: &Path, name: &str) -> Path {
+pub(crate) fn below(folder: &Path, name: &str) -> Path {
     name.split('/').fold(folder.clone(), |path, part| path.join(part))
 }
 

@@ -169,17 +169,30 @@ fn window(declared: &crds::WindowSpec) -> Option<spec::WindowSpec> {
 
 fn sink(declared: &crds::SinkSpec) -> Option<spec::SinkSpec> {
     if let Some(files) = &declared.files {
-        let format = match files.format {
-            crds::SinkFormat::Ndjson => spec::SinkFormat::Ndjson,
-            crds::SinkFormat::Parquet => spec::SinkFormat::Parquet,
-        };
+        let format = sink_format(files.format);
         let store = store(files.store.as_ref());
         return Some(spec::SinkSpec::Files { uri: files.uri.clone(), format, store });
+    }
+    if let Some(table) = &declared.table {
+        return Some(spec::SinkSpec::Table(spec::TableSpec {
+            uri: table.uri.clone(),
+            key: table.key.clone(),
+            format: sink_format(table.format),
+            every_ms: table.every.map(crds::Duration::as_millis),
+            store: store(table.store.as_ref()),
+        }));
     }
     if let Some(print) = &declared.print {
         return Some(spec::SinkSpec::Print { limit: print.limit });
     }
     declared.blackhole.as_ref().map(|_| spec::SinkSpec::Blackhole)
+}
+
+fn sink_format(declared: crds::SinkFormat) -> spec::SinkFormat {
+    match declared {
+        crds::SinkFormat::Ndjson => spec::SinkFormat::Ndjson,
+        crds::SinkFormat::Parquet => spec::SinkFormat::Parquet,
+    }
 }
 
 /// How to reach a store, as the engine takes it. `secretRef` is for the cluster: under `weir run`

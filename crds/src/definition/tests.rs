@@ -93,6 +93,7 @@ fn only_what_must_be_given_is_required() {
         ("spec.pipeline.[].aggregate.window.hop", json!(["every", "size"])),
         ("spec.pipeline.[].source.files", json!(["uri"])),
         ("spec.pipeline.[].sink.files", json!(["uri"])),
+        ("spec.pipeline.[].sink.table", json!(["key", "uri"])),
         ("spec.state", Value::Null),
         ("status", Value::Null),
     ];

@@ -27,7 +27,7 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
         "spec.pipeline[].source.files" => &["csv", "follow"],
         "spec.pipeline[].source.eventTime" => &["idleAfter", "maxAhead"],
         "spec.pipeline[].aggregate" => &["deadLetter", "lateRows", "lateDeadLetter"],
-        "spec.pipeline[].sink" => &["table", "kafka"],
+        "spec.pipeline[].sink" => &["kafka"],
         "spec.pipeline[].sink.files" => &[
             "roll",
             "columns",

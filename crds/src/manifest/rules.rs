@@ -78,8 +78,8 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
         "sink" => {
             object.exactly_one(
                 "the kind of sink",
-                &["files", "blackhole", "print", "table", "kafka"],
-                3,
+                &["files", "table", "blackhole", "print", "kafka"],
+                4,
                 problems,
             );
         }

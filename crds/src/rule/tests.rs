@@ -109,8 +109,9 @@ const COLUMN: &str = "eventTime of files names a column";
 const NO_COLUMN: &str = "generated rows have their event time; eventTime takes only a delay here";
 const SCHEMA: &str = "ndjson needs a schema";
 const GENERATE: &str = "generate is exactly one of keys, sequence and nexmark";
+const TABLE_EVERY: &str = "every is at least 100ms";
 const EVERY: &str = "every is at least 1ms";
-const SINK_KIND: &str = "a sink is exactly one of files, blackhole and print";
+const SINK_KIND: &str = "a sink is exactly one of files, table, blackhole and print";
 
 /// Where, the value put there, and what is said of it.
 type Case = (String, Value, Option<&'static str>);
@@ -258,6 +259,9 @@ fn cases_of_steps(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
     add(format!("{READ}/files/format"), Value::Null, None);
     add(SINK.into(), json!({}), Some(SINK_KIND));
     add(SINK.into(), json!({"print": {}}), None);
+    let table = |every: &str| json!({"table": {"uri": "s3://b/x", "key": ["a"], "every": every}});
+    add(SINK.into(), table("100ms"), None);
+    add(SINK.into(), table("99ms"), Some(TABLE_EVERY));
     add(format!("{SINK}/print"), json!({}), Some(SINK_KIND));
 }
 

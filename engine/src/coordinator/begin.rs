@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use prost::Message;
 use weir_runtime::task;
-use weir_state::gc::SinkFolders;
 use weir_state::ids::Term;
 use weir_state::journal::record::{Authority, Plan, StepBytes};
 use weir_state::journal::{Doomed, Entry, JobState, Journal, JournalError, NewJob, Root};
 use weir_state::objects::{StoreError, probe_create_if_absent};
 
-use super::cleaner;
+use super::cleaner::{self, Grounds};
 use super::summary::Summary;
 use crate::network::Network;
 use crate::objects::{Objects, local, place};
@@ -80,13 +79,13 @@ impl Job {
     }
 
     /// Where this job's sinks write, and where an earlier pipeline's left something to be deleted.
-    pub(crate) fn sink_folders(&self) -> SinkFolders {
-        self.request.sink_folders(self.journal.state())
+    pub(crate) fn grounds(&self) -> Grounds {
+        self.request.grounds(self.journal.state())
     }
 }
 
 impl Request {
-    fn sink_folders(&self, state: &JobState) -> SinkFolders {
+    fn grounds(&self, state: &JobState) -> Grounds {
         let condemned = state.condemned.values().flatten().filter_map(|doomed| match doomed {
             Doomed::Staged { folder, .. } => Some(folder.as_str()),
             Doomed::Object(_) => None,
@@ -95,7 +94,7 @@ impl Request {
         let none = StoreSpec::default();
         let earlier = condemned.chain(unconfirmed).filter(|folder| !folder.is_empty());
         let declared = self.spec.pipeline.iter().filter_map(|step| match &step.verb {
-            Verb::Sink(SinkSpec::Files { uri, store, .. }) => Some((uri.as_str(), store)),
+            Verb::Sink(sink) => sink.folder(),
             _ => None,
         });
         let all = earlier.map(|folder| (folder, &none)).chain(declared);
@@ -103,7 +102,11 @@ impl Request {
             // A folder that can't be opened was refused, or is left to a later sweep.
             Some((uri.to_owned(), place(&*self.objects, uri, store).ok()?))
         };
-        all.filter_map(place).collect()
+        let tables = self.spec.pipeline.iter().filter_map(|step| match &step.verb {
+            Verb::Sink(SinkSpec::Table(table)) => Some((step.id.clone(), table.uri.clone())),
+            _ => None,
+        });
+        Grounds { sinks: all.filter_map(place).collect(), tables: tables.collect() }
     }
 }
 
@@ -216,7 +219,7 @@ pub async fn begin(request: Request) -> Result<Begun, BeginError> {
     {
         before.check_finished(&request.spec)?;
         // The process that finished it may have been killed before its last clean-up.
-        cleaner::clean_up(journal, &request.sink_folders(state)).await;
+        cleaner::clean_up(journal, &request.grounds(state)).await;
         return Ok(Begun::Finished(Summary::from_bytes(summary)));
     }
     before.check_unfinished(&request.spec)?;
@@ -407,7 +410,8 @@ async fn check_sinks(request: &Request, before: &fit::Recorded) -> Result<(), Be
     let claimed = request.root.claimed().await?;
     let known: BTreeSet<&str> = claimed.iter().map(|run| run.id.as_str()).collect();
     for (index, step) in request.spec.pipeline.iter().enumerate() {
-        let Verb::Sink(SinkSpec::Files { uri, store, .. }) = &step.verb else { continue };
+        let Verb::Sink(sink) = &step.verb else { continue };
+        let Some((uri, store)) = sink.folder() else { continue };
         if before.has_step(step) {
             continue;
         }
@@ -416,7 +420,7 @@ async fn check_sinks(request: &Request, before: &fit::Recorded) -> Result<(), Be
         if let Some(folder) = request.objects.local_folder(uri)
             && let Ok(Err(cause)) = task::blocking(move || local::probe(&folder)).await
         {
-            return Err(BeginError::Unwritable { path, folder: uri.clone(), cause });
+            return Err(BeginError::Unwritable { path, folder: uri.to_owned(), cause });
         }
         let folder = request.objects.open(uri, store);
         let folder =
@@ -425,7 +429,7 @@ async fn check_sinks(request: &Request, before: &fit::Recorded) -> Result<(), Be
         if let Some(file) = files.iter().find(|file| !known.contains(file.run.as_str())) {
             return Err(BeginError::ForeignFiles {
                 path,
-                folder: uri.clone(),
+                folder: uri.to_owned(),
                 step: step.id.clone(),
                 file: file.to_string(),
             });

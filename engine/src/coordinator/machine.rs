@@ -30,6 +30,7 @@ use super::meters::Meters;
 use super::schedule::Schedule;
 use super::status::{Phase, Status, StepRows};
 use super::summary::{Summary, Totals};
+use super::tables::Tables;
 use crate::cluster::Member;
 use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy};
 use crate::plan::{JobView, Wish};
@@ -53,6 +54,8 @@ pub(crate) struct Shape {
     pub(crate) sources: Vec<String>,
     /// Ids of the sinks.
     pub(crate) sinks: Vec<String>,
+    /// Of each table, in the order of steps: from snapshot to snapshot; none: at the end alone.
+    pub(crate) tables: Vec<Option<Duration>>,
     pub(crate) checkpoint: CheckpointPolicy,
     pub(crate) failover: FailoverPolicy,
 }
@@ -157,6 +160,7 @@ pub(crate) struct Machine {
     schedule: Schedule,
     budget: Budget,
     meters: Meters,
+    tables: Tables,
     lost: BTreeSet<String>,
     next_link: u64,
     tally: Tally,
@@ -199,6 +203,7 @@ impl Machine {
             schedule: Schedule::new(shape.checkpoint, now),
             budget: Budget::new(shape.failover),
             meters: Meters::after(&recorded.totals),
+            tables: Tables::new(shape.tables.clone(), now),
             lost: BTreeSet::new(),
             next_link: 0,
             tally: Tally {

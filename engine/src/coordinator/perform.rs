@@ -263,7 +263,7 @@ impl Performer {
         self.streams.clear();
         self.cleaner.finish().await;
         if is_owner {
-            clean_up(&self.job.journal, &self.job.sink_folders()).await;
+            clean_up(&self.job.journal, &self.job.grounds()).await;
         }
     }
 }

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use weir_runtime::clock::{self, Instant};
-use weir_state::gc::SinkFolders;
 
 use super::begin::Job;
-use super::cleaner::Cleaner;
+use super::cleaner::{Cleaner, Grounds};
 use super::links::{Greeting, Heard, LinkId, Stream};
 use super::machine::{Event, Machine, Recorded, Shape};
 use super::perform::Performer;
@@ -20,7 +19,7 @@ use super::records;
 use super::status::{Phase, Status};
 use super::summary::{Summary, Totals};
 use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
-use crate::pipeline::spec::Verb;
+use crate::pipeline::spec::{SinkSpec, Verb};
 use crate::plan::{self, Action};
 use crate::protocol::Piece;
 
@@ -28,6 +27,8 @@ use crate::protocol::Piece;
 const HEARD_MAX: usize = 1_024;
 /// Least time between two starts of the same worker, so that one that dies at once does not spin.
 const START_PAUSE: Duration = Duration::from_millis(200);
+/// From snapshot to snapshot of a table in a job without end.
+const TABLE_EVERY: Duration = Duration::from_secs(60);
 /// How often the status is renewed while rows flow.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// How long a suspension may take before the job is released without a checkpoint.
@@ -64,7 +65,7 @@ pub struct Outcome {
 
 /// Runs a job until it is over and its workers have ended.
 pub async fn run_job(job: Job, cluster: &mut dyn Cluster, outside: Outside) -> Outcome {
-    let sinks = job.sink_folders();
+    let sinks = job.grounds();
     let mut run = Run::new(job, sinks, outside);
     run.drive(cluster).await;
     run.close().await
@@ -92,11 +93,11 @@ enum Wake {
 }
 
 impl Run {
-    fn new(job: Job, sinks: SinkFolders, outside: Outside) -> Self {
+    fn new(job: Job, grounds: Grounds, outside: Outside) -> Self {
         let now = clock::now();
         let machine = Machine::new(shape(&job), recorded(&job), now);
         let (hear, heard) = mpsc::channel(HEARD_MAX);
-        let cleaner = Cleaner::start(sinks);
+        let cleaner = Cleaner::start(grounds);
         let performer = Performer::new(job, hear, cleaner, outside.print);
         Self {
             machine,
@@ -270,9 +271,22 @@ fn shape(job: &Job) -> Shape {
         stages,
         sources: ids(|verb| matches!(verb, Verb::Source(_))),
         sinks: ids(|verb| matches!(verb, Verb::Sink(_))),
+        tables: tables(job),
         checkpoint: spec.checkpoint,
         failover: spec.failover,
     }
+}
+
+/// From snapshot to snapshot of each table: of a job that ends at the end alone, unless it says so.
+fn tables(job: &Job) -> Vec<Option<Duration>> {
+    let ends = job.sources.values().all(|source| source.splits.count().is_some());
+    let default = (!ends).then_some(TABLE_EVERY);
+    let steps = job.request.spec.pipeline.iter();
+    let tables = steps.filter_map(|step| match &step.verb {
+        Verb::Sink(SinkSpec::Table(table)) => Some(table.every_ms.map(Duration::from_millis)),
+        _ => None,
+    });
+    tables.map(|every| every.or(default)).collect()
 }
 
 fn recorded(job: &Job) -> Recorded {

@@ -133,7 +133,10 @@ impl Chain {
             }
             let node = &self.nodes[place];
             let counter = self.counters.step(node.step);
-            counter.add_in(rows.len());
+            // What is sent is counted where it arrives.
+            if !matches!(node.op, Op::Leaf(Leaf::Edge(_))) {
+                counter.add_in(rows.len());
+            }
             if let Op::Leaf(leaf) = node.op {
                 out.push((leaf, rows));
                 continue;

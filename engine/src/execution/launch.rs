@@ -25,6 +25,9 @@ use super::names::RowNames;
 use super::orders::{Barriers, OrdersReceiver, ReportSender, TaskId};
 use super::source::SourceTask;
 use super::stage_task::StageTask;
+use super::table::TableTask;
+use super::table::fold::Columns;
+use super::table::snapshot::Snapshots;
 use super::tail::{SinkEnd, Tail};
 use super::window::WATERMARK_NONE;
 use crate::exchange::{
@@ -33,10 +36,11 @@ use crate::exchange::{
 };
 use crate::network::Network;
 use crate::objects::Objects;
-use crate::pipeline::checked::{CheckedJob, CheckedVerb};
+use crate::pipeline::checked::{CheckedJob, CheckedStep, CheckedTable, CheckedVerb};
 use crate::pipeline::graph::{Graph, Head, Stage};
-use crate::pipeline::spec::JobSpec;
+use crate::pipeline::spec::{JobSpec, TableSpec};
 use crate::protocol::{RangeWatermark, SourcePositions};
+use crate::sink::files::FileEncoder;
 use crate::sink::{self, SinkError, StateFolder, WriterId};
 use crate::source::Source;
 use crate::source::dealing::SourceTaskState;
@@ -175,7 +179,10 @@ impl Blueprint {
                 let step = self.job.steps[stage.step].id.clone();
                 let task = match stage.head {
                     Head::Source => self.source(stage, context)?,
-                    Head::Keyed => self.keyed(stage, context, &mut board)?,
+                    Head::Keyed => match &self.job.steps[stage.step].verb {
+                        CheckedVerb::Table(table) => self.table(stage, table, context)?,
+                        _ => self.keyed(stage, context, &mut board)?,
+                    },
                 };
                 tasks.push(StageTask { id, step, task });
             }
@@ -263,6 +270,79 @@ impl Blueprint {
         }))
     }
 
+    fn table(
+        &self,
+        stage: &Stage,
+        table: &CheckedTable,
+        context: Context,
+    ) -> Result<task::Task<StageError>, LaunchError> {
+        let subtask = context.id().subtask;
+        let checked = &self.job.steps[stage.step];
+        let is_table = |step: &CheckedStep| matches!(step.verb, CheckedVerb::Table(_));
+        let before = self.job.steps[..stage.step].iter().filter(|step| is_table(step)).count();
+        let snapshots = self.snapshots(table, checked, subtask)?;
+        let shard = self.shard(&checked.id, subtask)?;
+        let inputs = self.inputs(stage);
+        let alignment = Alignment::new(inputs.len(), self.restored.checkpoint);
+        let (open, wires, names) = (inputs.len(), self.wires(subtask), self.names(subtask));
+        let (step, groups, changelog) = (stage.step, self.groups, checked.changelog);
+        Ok(task::spawn(async move {
+            let gate = match open_gate(&wires, inputs).await {
+                Ok(gate) => gate,
+                Err(cause) => return StageError::exchange(&snapshots.writer.step, cause),
+            };
+            let task = TableTask {
+                context,
+                step,
+                number: place(before),
+                changelog,
+                groups,
+                shard,
+                gate,
+                alignment,
+                snapshots,
+                names,
+                open,
+                cutting: None,
+            };
+            Box::pin(task.run()).await
+        }))
+    }
+
+    fn snapshots(
+        &self,
+        table: &CheckedTable,
+        step: &CheckedStep,
+        subtask: u32,
+    ) -> Result<Snapshots, LaunchError> {
+        let failed = |error| LaunchError::Sink(Box::new(error));
+        let TableSpec { uri, format, store, .. } = &table.spec;
+        let folder = sink::open_folder(&step.id, uri, store, self.objects.as_ref());
+        let encoder = FileEncoder::new(*format, &step.schema, false);
+        let bad = |what| SinkError::Value { step: step.id.clone(), what };
+        Ok(Snapshots {
+            writer: self.writer(&step.id, subtask, 0),
+            uri: uri.clone(),
+            folder: folder.map_err(failed)?,
+            format: *format,
+            encoder: encoder.map_err(|what| failed(bad(what)))?,
+            schema: Arc::clone(&step.schema),
+            columns: Columns::new(&step.schema),
+            key: table.key.clone(),
+        })
+    }
+
+    fn writer(&self, step: &str, subtask: u32, part: u32) -> WriterId {
+        WriterId {
+            step: step.to_owned(),
+            run: self.run.clone(),
+            generation: self.generation,
+            subtask,
+            part,
+            worker: self.worker.clone(),
+        }
+    }
+
     fn shard(&self, step: &str, subtask: u32) -> Result<Shard, LaunchError> {
         let range = KeyGroupRange::of_subtask(subtask, self.width, self.groups);
         let failed = |cause| {
@@ -327,14 +407,7 @@ impl Blueprint {
         let CheckedVerb::Sink(spec) = &checked.verb else {
             unreachable!("the graph ends in a sink leaf only at sinks");
         };
-        let writer = WriterId {
-            step: checked.id.clone(),
-            run: self.run.clone(),
-            generation: self.generation,
-            subtask,
-            part,
-            worker: self.worker.clone(),
-        };
+        let writer = self.writer(&checked.id, subtask, part);
         let objects = self.objects.as_ref();
         let (schema, changelog) = (&checked.schema, checked.changelog);
         let writer = sink::open(spec, writer, schema, changelog, objects, &self.state);

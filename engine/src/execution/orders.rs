@@ -14,10 +14,28 @@ use crate::protocol::{Ack, InputDone};
 pub(crate) struct Orders {
     /// Source stages inject the barrier of this checkpoint.
     pub(crate) triggered: CheckpointId,
+    /// Tables that write a snapshot at `triggered`.
+    pub(crate) tables: TableSet,
     /// Checkpoints up to this one that are not complete were given up.
     pub(crate) aborted: CheckpointId,
     /// Checkpoints up to this one are complete.
     pub(crate) completed: CheckpointId,
+}
+
+/// Some of a job's tables, which are numbered in the order of their steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableSet(pub(crate) u64);
+
+impl TableSet {
+    /// Whether table `number` is among them.
+    pub(crate) fn holds(self, number: u32) -> bool {
+        self.0.checked_shr(number).is_some_and(|bits| bits & 1 == 1)
+    }
+
+    /// Adds table `number`, which is below 64.
+    pub(crate) fn add(&mut self, number: u32) {
+        self.0 |= 1_u64.checked_shl(number).unwrap_or(0);
+    }
 }
 
 /// One stage task's ear.
@@ -79,9 +97,18 @@ mod tests {
     fn orders(triggered: u64, aborted: u64) -> Orders {
         Orders {
             triggered: CheckpointId(triggered),
+            tables: TableSet::default(),
             aborted: CheckpointId(aborted),
             completed: CheckpointId(0),
         }
+    }
+
+    #[test]
+    fn a_set_holds_the_tables_that_were_added() {
+        let mut set = TableSet::default();
+        set.add(0);
+        set.add(63);
+        assert!(set.holds(0) && set.holds(63) && !set.holds(1) && !set.holds(64));
     }
 
     #[test]

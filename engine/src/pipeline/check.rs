@@ -19,7 +19,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use weir_expr::types;
 
 use crate::pipeline::checked::{CheckedJob, CheckedStep, CheckedVerb, SourceSchemas};
-use crate::pipeline::spec::{JobSpec, StepSpec, Verb};
+use crate::pipeline::spec::{JobSpec, SinkSpec, StepSpec, Verb};
 
 /// Most ways that rows can take through unions; each is instantiated.
 const PATHS_MAX: u64 = 1_000;
@@ -47,6 +47,7 @@ pub fn check(job: &JobSpec, sources: &SourceSchemas) -> Result<CheckedJob, Vec<P
     let steps: Vec<Option<CheckedStep>> =
         job.pipeline.iter().enumerate().map(|(index, step)| check.step(index, step)).collect();
     sink::folders(job, &mut check.problems);
+    sink::tables(job, &mut check.problems);
     paths(&check.outputs, &mut check.problems);
     if !check.problems.is_empty() {
         return Err(check.problems);
@@ -162,7 +163,7 @@ impl Check<'_> {
     /// A head begins anew: its rows come from one place.
     fn paths_to(&self, step: &StepSpec, inputs: &[usize]) -> u64 {
         match step.verb {
-            Verb::Source(_) | Verb::Aggregate(_) => 1,
+            Verb::Source(_) | Verb::Aggregate(_) | Verb::Sink(SinkSpec::Table(_)) => 1,
             _ => inputs
                 .iter()
                 .fold(0, |sum: u64, input| sum.saturating_add(self.outputs[*input].paths)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{Schema, SchemaRef};
 use weir_expr::{Aggregates, Predicate, Projection};
 
-use crate::pipeline::spec::{Emit, FileFormat, SinkSpec, SourceKind, WindowSpec};
+use crate::pipeline::spec::{Emit, FileFormat, SinkSpec, SourceKind, TableSpec, WindowSpec};
 
 /// Columns of each source by step id, in pipeline types (`weir_expr::types::normal_schema`).
 ///
@@ -56,6 +56,8 @@ pub enum CheckedVerb {
     },
     /// One row per group.
     Aggregate(CheckedAggregate),
+    /// Keeps the current rows by key and writes them as snapshots.
+    Table(CheckedTable),
     /// Writes rows to the outside.
     Sink(SinkSpec),
 }
@@ -102,4 +104,13 @@ pub struct CheckedAggregate {
     pub lateness_ms: i64,
     /// The values.
     pub aggregates: Aggregates,
+}
+
+/// A table: the rows of its input, one for each key.
+#[derive(Clone, Debug)]
+pub struct CheckedTable {
+    /// Indices of the key's columns.
+    pub key: Vec<usize>,
+    /// What was declared.
+    pub spec: TableSpec,
 }

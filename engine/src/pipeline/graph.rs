@@ -11,7 +11,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use crate::pipeline::checked::{CheckedJob, CheckedVerb};
+use crate::pipeline::checked::{CheckedAggregate, CheckedJob, CheckedTable, CheckedVerb};
 
 /// Stages and the keyed exchanges between them. Both are known by their index.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Stage {
 pub enum Head {
     /// Reads splits.
     Source,
-    /// Keyed state: aggregates.
+    /// Keyed state: aggregates, tables.
     Keyed,
 }
 
@@ -116,7 +116,7 @@ impl Graph {
 fn head(job: &CheckedJob, step: usize) -> Option<Head> {
     match job.steps[step].verb {
         CheckedVerb::Source(_) => Some(Head::Source),
-        CheckedVerb::Aggregate(_) => Some(Head::Keyed),
+        CheckedVerb::Aggregate(_) | CheckedVerb::Table(_) => Some(Head::Keyed),
         _ => None,
     }
 }
@@ -164,9 +164,10 @@ impl Builder<'_> {
                 self.parts[step] += 1;
                 Op::Sink { part }
             }
-            CheckedVerb::Aggregate(aggregate) => {
+            CheckedVerb::Aggregate(CheckedAggregate { key, .. })
+            | CheckedVerb::Table(CheckedTable { key, .. }) => {
                 let schema = SchemaRef::clone(&self.job.steps[checked.inputs[input]].schema);
-                Op::Edge(self.edge(stage, step, schema, aggregate.key.clone()))
+                Op::Edge(self.edge(stage, step, schema, key.clone()))
             }
             CheckedVerb::Source(_) => unreachable!("a source reads no step"),
         }
@@ -174,7 +175,7 @@ impl Builder<'_> {
 
     fn edge(&mut self, from: usize, step: usize, schema: SchemaRef, key: Vec<usize>) -> usize {
         let to = self.heads.iter().position(|head| *head == step);
-        let to = to.expect("every aggregate is a head");
+        let to = to.expect("every step with keyed state is a head");
         self.edges.push(Edge { from, to, schema, key });
         self.edges.len() - 1
     }

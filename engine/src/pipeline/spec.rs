@@ -294,6 +294,8 @@ pub enum SinkSpec {
         /// How to reach the store.
         store: StoreSpec,
     },
+    /// The current rows by key, as snapshots below a folder.
+    Table(TableSpec),
     /// Counts rows.
     Blackhole,
     /// ndjson on standard output of `weir run`.
@@ -301,4 +303,31 @@ pub enum SinkSpec {
         /// Rows printed at most; none: all.
         limit: Option<u64>,
     },
+}
+
+impl SinkSpec {
+    /// The folder below which it writes, and how to reach it; none: it has none.
+    pub fn folder(&self) -> Option<(&str, &StoreSpec)> {
+        match self {
+            Self::Files { uri, store, .. } => Some((uri, store)),
+            Self::Table(table) => Some((&table.uri, &table.store)),
+            Self::Blackhole | Self::Print { .. } => None,
+        }
+    }
+}
+
+/// The current rows by key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSpec {
+    /// Folder.
+    pub uri: String,
+    /// Key columns, at least one.
+    pub key: Vec<String>,
+    /// Format of the files.
+    pub format: SinkFormat,
+    /// From snapshot to snapshot, in milliseconds; none: of a job that ends at its end, else a
+    /// minute.
+    pub every_ms: Option<u64>,
+    /// How to reach the store.
+    pub store: StoreSpec,
 }

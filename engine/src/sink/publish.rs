@@ -4,10 +4,12 @@
 //! staged piece is deleted, which happens only after the commit is confirmed in a record. That is
 //! why a missing staged piece means that it was published before. Deleting is `weir_state::gc`'s.
 
+use std::fmt;
+
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
 use weir_runtime::sim::planted::{Planted, planted};
-use weir_state::names::SinkFile;
+use weir_state::names::committed_by;
 
 use crate::objects::Location;
 use crate::objects::retry::retry;
@@ -64,8 +66,26 @@ async fn copy(folder: &Location, staged: &Path, r#final: &Path) -> Result<(), Er
     }
 }
 
+/// A committed file that lies in a sink's folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommittedFile {
+    /// Its name.
+    pub name: String,
+    /// The run that wrote it.
+    pub run: String,
+}
+
+impl fmt::Display for CommittedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 /// The committed files of `step` that lie in `folder`, of all runs, by name.
-pub async fn committed_files(folder: &Location, step: &str) -> Result<Vec<SinkFile>, SinkError> {
+pub async fn committed_files(
+    folder: &Location,
+    step: &str,
+) -> Result<Vec<CommittedFile>, SinkError> {
     let listed = retry(|| folder.store.list_with_delimiter(Some(&folder.path))).await;
     let listed = listed.map_err(|cause| SinkError::Read {
         step: step.to_owned(),
@@ -73,10 +93,14 @@ pub async fn committed_files(folder: &Location, step: &str) -> Result<Vec<SinkFi
         cause,
     })?;
     let names = listed.objects.iter().filter_map(|object| object.location.filename());
-    let mut files: Vec<_> =
-        names.filter_map(SinkFile::parse).filter(|file| file.step == step).collect();
-    files.sort_by_cached_key(ToString::to_string);
+    let mut files: Vec<_> = names.filter_map(|name| of_step(name, step)).collect();
+    files.sort();
     Ok(files)
+}
+
+fn of_step(name: &str, step: &str) -> Option<CommittedFile> {
+    let (by, run) = committed_by(name)?;
+    (by == step).then(|| CommittedFile { name: name.to_owned(), run })
 }
 
 fn in_folder(piece: &Piece, name: &str) -> String {

@@ -12,7 +12,7 @@ use weir_runtime::task::{self, Task};
 
 use crate::execution::error::StageError;
 use crate::objects::Objects;
-use crate::pipeline::spec::{JobSpec, SinkSpec, StoreSpec, Verb};
+use crate::pipeline::spec::{JobSpec, StoreSpec, Verb};
 use crate::protocol::{Commit, Committed, Piece};
 use crate::sink::SinkError;
 use crate::sink::publish::publish;
@@ -31,7 +31,7 @@ impl Folders {
     /// Of the sinks of a job.
     pub(crate) fn new(spec: &JobSpec, objects: Arc<dyn Objects>) -> Self {
         let store = |verb: &Verb| match verb {
-            Verb::Sink(SinkSpec::Files { store, .. }) => Some(store.clone()),
+            Verb::Sink(sink) => sink.folder().map(|(_, store)| store.clone()),
             _ => None,
         };
         let steps = spec.pipeline.iter();

@@ -19,7 +19,7 @@ use super::fence::Fence;
 use super::generation::{self, Generation};
 use super::{Introduced, RegistrySlot, WorkerError};
 use crate::exchange::Registry;
-use crate::execution::orders::{Orders, Report};
+use crate::execution::orders::{Orders, Report, TableSet};
 use crate::network::WorkerLink;
 use crate::protocol::to_coordinator::Body;
 use crate::protocol::{
@@ -201,7 +201,11 @@ impl Control {
     fn trigger(&mut self, trigger: Trigger) {
         if self.stages_run() {
             let id = CheckpointId(trigger.checkpoint);
-            self.give(|orders| orders.triggered = orders.triggered.max(id));
+            self.give(|orders| {
+                if id > orders.triggered {
+                    (orders.triggered, orders.tables) = (id, TableSet(trigger.tables));
+                }
+            });
         } else {
             let reason = "this worker's stages do not run".to_owned();
             self.say(Body::Declined(Declined { checkpoint: trigger.checkpoint, reason }));

@@ -132,7 +132,12 @@ pub(crate) async fn deploy(ground: Ground, order: Order) -> Result<Stages, Deplo
 fn start(blueprint: &Blueprint, own: &[u32]) -> Result<Stages, DeployError> {
     let checkpoint = blueprint.restored.checkpoint;
     // Checkpoints up to the restored one are over, whatever becomes of their messages.
-    let first = Orders { triggered: checkpoint, aborted: checkpoint, completed: checkpoint };
+    let first = Orders {
+        triggered: checkpoint,
+        aborted: checkpoint,
+        completed: checkpoint,
+        ..Orders::default()
+    };
     let (orders, heard) = watch::channel(first);
     let (said, reports) = mpsc::channel(REPORTS_MAX);
     let lines = Lines { orders: heard, reports: said };

@@ -164,6 +164,51 @@ impl fmt::Display for SinkFile {
     }
 }
 
+/// A committed part of a `table` sink's snapshot: `<step>-<run>-<checkpoint, 12 digits>-<part>.<suffix>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableFile {
+    /// Id of the sink's step.
+    pub step: String,
+    /// Id of the job's incarnation.
+    pub run: String,
+    /// The checkpoint whose rows it holds, and that commits it.
+    pub checkpoint: CheckpointId,
+    /// Which part of the snapshot.
+    pub part: u32,
+    /// The format's suffix.
+    pub suffix: String,
+}
+
+impl TableFile {
+    /// Reads the name of a committed part; `None` for any other name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (stem, suffix) = name.split_once('.')?;
+        let mut parts = stem.split('-');
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        let file = Self {
+            step: next()?.to_owned(),
+            run: next()?.to_owned(),
+            checkpoint: CheckpointId(next().filter(|id| id.len() >= 12).and_then(number)?),
+            part: u32::try_from(number(next()?)?).ok()?,
+            suffix: suffix.to_owned(),
+        };
+        (parts.next().is_none() && file.to_string() == name).then_some(file)
+    }
+}
+
+impl fmt::Display for TableFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, run, checkpoint, part, suffix } = self;
+        write!(f, "{step}-{run}-{:012}-{part}.{suffix}", checkpoint.0)
+    }
+}
+
+/// Step and run of a committed file of any sink; `None` for any other name.
+pub fn committed_by(name: &str) -> Option<(String, String)> {
+    let file = SinkFile::parse(name).map(|file| (file.step, file.run));
+    file.or_else(|| TableFile::parse(name).map(|file| (file.step, file.run)))
+}
+
 /// The folder below a sink's for what one generation of one run stages: `_weir/<run>/g<generation>`.
 pub fn staging_folder(run: &str, generation: Generation) -> String {
     format!("_weir/{run}/g{generation}")
@@ -230,6 +275,24 @@ mod tests {
             "notes.txt",
         ] {
             assert_eq!(SinkFile::parse(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_table_is_read_back_and_is_no_other_sinks_file() {
+        let name = "aircraft-ab12-000000000017-3.parquet";
+        let file = TableFile::parse(name).unwrap();
+        assert_eq!((file.step.as_str(), file.checkpoint.0, file.part), ("aircraft", 17, 3));
+        assert_eq!(file.to_string(), name);
+        assert_eq!(SinkFile::parse(name), None);
+        let files = "out-ab12-000000000017-2-3-0.ndjson";
+        assert_eq!(TableFile::parse(files), None);
+        for name in [name, files] {
+            assert_eq!(committed_by(name).unwrap().1, "ab12");
+        }
+        for foreign in ["aircraft-ab12-17-3.parquet", "aircraft-ab12-000000000017.ndjson", "a.txt"]
+        {
+            assert_eq!(committed_by(foreign), None, "{foreign}");
         }
     }
 

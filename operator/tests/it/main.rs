@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod bad_input;
+mod bids;
 mod command;
 mod flights;
 mod kill;
 mod leftovers;
 mod rerun;
 mod rows;
+mod table;
 mod tidy;

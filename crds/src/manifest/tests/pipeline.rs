@@ -76,7 +76,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         &[&later(&format!("{aggregate}.deadLetter"), "`deadLetter`")],
     );
     let sink = ".pipeline[3].sink";
-    check_sink("{table: {uri: a}}", &[&later(&format!("{sink}.table"), "`table`")]);
     check_sink("{kafka: {}}", &[&later(&format!("{sink}.kafka"), "`kafka`")]);
     for field in ["roll", "columns", "compression", "partitionBy"] {
         check_sink(
@@ -126,7 +125,10 @@ fn verbs_and_kinds_are_exactly_one() {
         &[&format!("{source} has to be exactly one, found files and generate")],
     );
     let sink = "spec.pipeline[3].sink: the kind of sink";
-    check_sink("{}", &[&format!("{sink} is missing; write one of: files, blackhole, print")]);
+    check_sink(
+        "{}",
+        &[&format!("{sink} is missing; write one of: files, table, blackhole, print")],
+    );
     check_sink(
         "{print: {}, blackhole: {}}",
         &[&format!("{sink} has to be exactly one, found blackhole and print")],

@@ -11,7 +11,7 @@ use weir_state::journal::{Journal, JournalError, Root};
 
 use super::{Misfit, fit};
 use crate::objects::{Objects, OpenError, place};
-use crate::pipeline::spec::{JobSpec, SinkSpec, StepSpec, StoreSpec, Verb};
+use crate::pipeline::spec::{JobSpec, StepSpec, StoreSpec, Verb};
 
 /// Why earlier runs could not be deleted.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +63,12 @@ pub async fn fresh(
     Ok(())
 }
 
-/// Step and folder of each `files` sink.
+/// Step and folder of each sink that has one.
 fn sinks(steps: &[StepSpec]) -> BTreeMap<(String, String), StoreSpec> {
     let files = steps.iter().filter_map(|step| match &step.verb {
-        Verb::Sink(SinkSpec::Files { uri, store, .. }) => {
-            Some(((step.id.clone(), uri.clone()), store.clone()))
+        Verb::Sink(sink) => {
+            let (uri, store) = sink.folder()?;
+            Some(((step.id.clone(), uri.to_owned()), store.clone()))
         }
         _ => None,
     });

@@ -97,7 +97,9 @@ impl Machine {
         let State::Running(running) = &self.state else { return None };
         let checkpoint = match &running.open {
             Some(open) => Some(self.schedule.gives_up(open.progress)),
-            None => self.has_changed().then(|| self.schedule.due()),
+            None if self.has_changed() => Some(self.schedule.due()),
+            None if running.is_last_complete => None,
+            None => self.tables.due().map(|due| due.max(self.schedule.due())),
         };
         checkpoint.into_iter().chain(running.next_commit).min()
     }
@@ -128,7 +130,9 @@ impl Machine {
             }
         } else if all_done || self.suspend.is_some() {
             self.trigger(true, now, effects);
-        } else if self.has_changed() && now >= self.schedule.due() {
+        } else if (self.has_changed() || self.tables.due().is_some_and(|due| now >= due))
+            && now >= self.schedule.due()
+        {
             self.trigger(false, now, effects);
         }
     }
@@ -143,9 +147,11 @@ impl Machine {
         let State::Running(running) = &mut self.state else { return };
         self.checkpoint = self.checkpoint.next();
         self.schedule.begin(now);
+        let tables = self.tables.begin(is_last, running.changed, now);
         running.changed = false;
         running.open = Some(Open::new(self.checkpoint, self.shape.subtasks(), is_last, now));
-        let trigger = to_worker::Body::Trigger(Trigger { checkpoint: self.checkpoint.0 });
+        let trigger =
+            to_worker::Body::Trigger(Trigger { checkpoint: self.checkpoint.0, tables: tables.0 });
         let links = running.crew.links();
         effects
             .extend(links.map(|link| Effect::Send(link, self.generation, trigger.clone().into())));
@@ -198,6 +204,7 @@ impl Machine {
     ) {
         self.completed = id;
         self.schedule.complete(now);
+        self.tables.complete();
         self.tally.checkpoints += 1;
         self.commits.recorded(confirmed);
         self.commits.add(id, pieces);

@@ -18,6 +18,7 @@ fn shape() -> Shape {
         slots: 1,
         stages: 1,
         sources: vec!["s".to_owned()],
+        tables: Vec::new(),
         sinks: vec!["out".to_owned()],
         checkpoint: CheckpointPolicy {
             interval_ms: 10_000,
@@ -136,7 +137,7 @@ impl Driver {
     }
 
     fn triggered(&self, checkpoint: u64) -> [Effect; 2] {
-        let trigger = to_worker::Body::Trigger(crate::protocol::Trigger { checkpoint });
+        let trigger = to_worker::Body::Trigger(crate::protocol::Trigger { checkpoint, tables: 0 });
         [self.send(0, trigger.clone()), self.send(1, trigger)]
     }
 

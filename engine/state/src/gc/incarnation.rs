@@ -7,7 +7,7 @@ use object_store::path::Path;
 
 use super::GcError;
 use crate::journal::Root;
-use crate::names::{self, Incarnation, SinkFile};
+use crate::names::{self, Incarnation};
 use crate::objects::{Place, StoreOperation};
 
 /// Objects per deletion.
@@ -32,15 +32,18 @@ pub async fn delete_incarnation(root: &Root, dead: &Incarnation) -> Result<(), G
     Ok(())
 }
 
-/// The committed files of `step` in a sink's folder, of any run, with their names.
-pub async fn sink_files(sink: &Place, step: &str) -> Result<Vec<(String, SinkFile)>, GcError> {
+/// The committed files of `step` in a sink's folder: their names and runs.
+pub async fn sink_files(sink: &Place, step: &str) -> Result<Vec<(String, String)>, GcError> {
     sink.count_request();
     let listed = sink.store.list_with_delimiter(Some(&sink.prefix)).await;
     let listed = listed.map_err(|error| sink.error(StoreOperation::List, &sink.prefix, error))?;
     let names = listed.objects.iter().filter_map(|meta| meta.location.filename());
-    let files = names.filter_map(|name| Some((name.to_owned(), SinkFile::parse(name)?)));
-    let mut files: Vec<_> = files.filter(|(_, file)| file.step == step).collect();
-    files.sort_by(|a, b| a.0.cmp(&b.0));
+    let of_step = names.filter_map(|name| {
+        let (by, run) = names::committed_by(name)?;
+        (by == step).then(|| (name.to_owned(), run))
+    });
+    let mut files: Vec<_> = of_step.collect();
+    files.sort();
     Ok(files)
 }
 
@@ -53,7 +56,7 @@ pub async fn delete_sink_files(
 ) -> Result<(), GcError> {
     let mut dead = runs.clone();
     let committed = sink_files(sink, step).await?;
-    dead.extend(committed.iter().map(|(_, file)| file.run.clone()));
+    dead.extend(committed.iter().map(|(_, run)| run.clone()));
     for run in &dead {
         delete_below(sink, &sink.path(&format!("_weir/{run}"))).await?;
     }
@@ -79,7 +82,7 @@ fn remove_temporary(folder: &std::path::Path, step: &str, dead: &BTreeSet<String
         let Some((name, attempt)) = name.to_str().and_then(|name| name.rsplit_once('#')) else {
             continue;
         };
-        let of_step = SinkFile::parse(name).is_some_and(|file| file.step == step);
+        let of_step = names::committed_by(name).is_some_and(|(by, _)| by == step);
         if of_step && names::number(attempt).is_some() {
             drop(std::fs::remove_file(entry.path()));
         }

@@ -218,7 +218,7 @@ fn fresh_deletes_the_jobs_files_by_name_and_nothing_else() {
         put(sink, "_weir/deadbeef/g1/x").await;
         put(sink, "_weir/stranger/g1/x").await;
         let found = gc::sink_files(sink, "out").await.unwrap();
-        let runs: Vec<&str> = found.iter().map(|(_, file)| file.run.as_str()).collect();
+        let runs: Vec<&str> = found.iter().map(|(_, run)| run.as_str()).collect();
         assert_eq!(BTreeSet::from_iter(runs), BTreeSet::from(["deadbeef", run.as_str()]));
 
         let old = world.journal.incarnation().clone();

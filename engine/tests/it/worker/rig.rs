@@ -351,7 +351,7 @@ impl Driver {
     pub(crate) async fn trigger(&mut self) {
         let checkpoint = self.next_checkpoint;
         self.next_checkpoint += 1;
-        self.tell(to_worker::Body::Trigger(Trigger { checkpoint })).await;
+        self.tell(to_worker::Body::Trigger(Trigger { checkpoint, tables: 0 })).await;
     }
 
     /// Aborts the checkpoint that was triggered last.

@@ -262,7 +262,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         source("files: {uri: gs://bucket/x.parquet}"),
         source("kafka: {brokers: b, topic: t}"),
         source("generate: {keys: {count: 10}}, eventTime: {maxAhead: 1h}"),
-        sink("table: {uri: out, key: [key]}"),
         sink("kafka: {}"),
         sink("files: {uri: out, format: csv}"),
         sink("files: {uri: out, roll: {every: 1m}}"),

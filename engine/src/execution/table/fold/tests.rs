@@ -1,0 +1,137 @@
+//! Upserts and the fold of changelogs, against what is obvious, and stored old bytes.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field};
+use proptest::prelude::*;
+
+use super::*;
+use crate::rows::key::Keys;
+
+fn columns() -> Columns {
+    let field = |name: &str, kind: DataType| Field::new(name, kind, true);
+    Columns::new(&Schema::new(vec![
+        field("key", DataType::Int64),
+        field("b", DataType::Utf8),
+        field("a", DataType::Int64),
+    ]))
+}
+
+fn row(key: i64, b: Option<&str>, a: Option<i64>) -> Bytes {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![key])),
+        Arc::new(StringArray::from(vec![b])),
+        Arc::new(Int64Array::from(vec![a])),
+    ];
+    Keys::encode(&columns, 1).unwrap().key_bytes(0)
+}
+
+fn upserted(rows: &[(Option<i64>, Bytes)]) -> Current {
+    let mut held = Held::nothing();
+    for (time, row) in rows {
+        held.upsert(*time, row.clone(), &columns()).unwrap();
+        let stored = held.encode().unwrap();
+        assert_eq!(Held::decode(&stored).unwrap(), held);
+    }
+    held.current()
+}
+
+#[test]
+fn the_greatest_event_time_wins_and_of_equal_ones_the_least_row() {
+    let (old, new) = (row(1, Some("z"), Some(9)), row(1, Some("a"), Some(1)));
+    for order in [[&old, &new], [&new, &old]] {
+        let at = |row: &&Bytes| (Some(if **row == old { 5 } else { 7 }), (*row).clone());
+        assert_eq!(upserted(&order.iter().map(at).collect::<Vec<_>>()), Current::Row(new.clone()));
+    }
+    // Column `a` comes before `b`; a null comes last.
+    let best = row(1, Some("z"), Some(1));
+    let rows = [row(1, Some("a"), Some(2)), best.clone(), row(1, Some("a"), None)];
+    for first in 0..3 {
+        let order = (0..3).map(|i| (Some(5), rows[(first + i) % 3].clone()));
+        assert_eq!(upserted(&order.collect::<Vec<_>>()), Current::Row(best.clone()));
+    }
+}
+
+#[test]
+fn without_event_time_the_last_arrival_wins() {
+    let (first, last) = (row(1, Some("a"), Some(1)), row(1, Some("z"), Some(9)));
+    assert_eq!(upserted(&[(None, first), (None, last.clone())]), Current::Row(last));
+}
+
+#[test]
+fn what_is_not_one_row_is_told() {
+    let (one, two) = (row(1, Some("a"), Some(1)), row(1, Some("b"), Some(1)));
+    let mut held = Held::nothing();
+    assert_eq!((held.current(), held.encode()), (Current::Gone, None));
+    held.change(Kind::Delete, one.clone());
+    assert_eq!(held.current(), Current::Missing(one.clone()));
+    held.change(Kind::Insert, one.clone());
+    assert_eq!((held.current(), held.encode()), (Current::Gone, None));
+    held.change(Kind::Insert, one.clone());
+    held.change(Kind::Insert, two.clone());
+    assert_eq!(held.current(), Current::Several(2, one.clone()));
+    held.change(Kind::Before, one.clone());
+    assert_eq!(held.current(), Current::Row(two.clone()));
+    held.change(Kind::After, two.clone());
+    assert_eq!(held.current(), Current::Several(2, two));
+}
+
+#[test]
+fn stored_values_of_version_1_are_read_and_others_refused() {
+    let latest = Bytes::from_static(b"\x01\x00\x01\x05\x00\x00\x00\x00\x00\x00\x00row");
+    let held = Held::Latest { time_ms: Some(5), row: Bytes::from_static(b"row") };
+    assert_eq!(Held::decode(&latest).unwrap(), held);
+    assert_eq!(held.encode().unwrap(), latest);
+    let live = Bytes::from_static(
+        b"\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00row\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00\x00s",
+    );
+    let held = Held::Live(vec![(Bytes::from_static(b"row"), 1), (Bytes::from_static(b"s"), -1)]);
+    assert_eq!(Held::decode(&live).unwrap(), held);
+    assert_eq!(held.encode().unwrap(), live);
+    for cut in 2..live.len() {
+        let whole = [2, 17].contains(&cut);
+        assert_eq!(Held::decode(&live.slice(..cut)).is_ok(), whole, "{cut} bytes");
+    }
+    assert!(Held::decode(&Bytes::from_static(b"\x02\x00")).is_err());
+    assert!(Held::decode(&Bytes::from_static(b"\x01\x02")).is_err());
+}
+
+proptest! {
+    /// Two writers' changelogs of one key, in any mixture: what stays is the last row.
+    #[test]
+    fn any_mixture_of_two_writers_folds_to_the_same(
+        first in prop::collection::vec(0..4_i64, 1..6),
+        second in prop::collection::vec(0..4_i64, 1..6),
+        picks in prop::collection::vec(any::<bool>(), 0..24),
+    ) {
+        // The first writer deletes at its end what it wrote; the second one's last row stays.
+        let row = |value: i64| row(1, None, Some(value));
+        let changes = |values: &[i64], ends: bool| {
+            let mut all = vec![(Kind::Insert, row(values[0]))];
+            for pair in values.windows(2) {
+                all.push((Kind::Before, row(pair[0])));
+                all.push((Kind::After, row(pair[1])));
+            }
+            if ends {
+                all.push((Kind::Delete, row(*values.last().unwrap())));
+            }
+            all
+        };
+        let (mut one, mut two) =
+            (changes(&first, true).into_iter(), changes(&second, false).into_iter());
+        let mut held = Held::nothing();
+        let mut picks = picks.into_iter().chain(std::iter::repeat(true));
+        loop {
+            let next = if picks.next().unwrap() {
+                one.next().or_else(|| two.next())
+            } else {
+                two.next().or_else(|| one.next())
+            };
+            let Some((kind, row)) = next else { break };
+            held.change(kind, row);
+            held = held.encode().map_or_else(Held::nothing, |bytes| Held::decode(&bytes).unwrap());
+        }
+        prop_assert_eq!(held.current(), Current::Row(row(*second.last().unwrap())));
+    }
+}
