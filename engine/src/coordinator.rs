@@ -6,7 +6,7 @@
 //! # Where things are
 //!
 //! - `machine.rs` — every decision: events in, effects out. Pure; start reading here.
-//! - `schedule.rs`, `budget.rs`, `open.rs`, `commits.rs`, `meters.rs` — its parts. Pure.
+//! - `layout.rs` — who runs which subtask. `schedule.rs`, `budget.rs`, `open.rs`, `commits.rs`, `meters.rs` — its parts. Pure.
 //! - `begin.rs` — before the job runs: does the manifest fit the state? The first records.
 //! - `run.rs` — the owning task: selects an event, applies it, obeys the plan of workers.
 //! - `perform.rs` — does effects. `records.rs` — acknowledgements to records and back. Pure.
@@ -23,6 +23,7 @@ pub mod begin;
 mod budget;
 mod cleaner;
 mod commits;
+mod layout;
 mod links;
 mod machine;
 mod meters;

@@ -14,12 +14,25 @@ use crate::cluster::{Exit, Member, WorkerState, WorkerView};
 pub struct JobView {
     /// Worker processes wanted.
     pub replicas: u32,
+    /// Subtasks of each stage wanted on each of them.
+    pub slots: u32,
     /// Whether the job runs, pauses or is over.
     pub wish: Wish,
-    /// Incarnations of the workers of the generation that runs or is being deployed, by ordinal.
-    pub deployed: Option<Vec<String>>,
+    /// The generation that runs or is being deployed.
+    pub deployed: Option<Crew>,
+    /// The one that is to follow it, as far as that has been begun.
+    pub next: Option<Crew>,
     /// Incarnations that do not answer any more, whatever their process looks like.
     pub lost: BTreeSet<String>,
+}
+
+/// Who runs a generation, and how wide it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crew {
+    /// Incarnations of its workers, by ordinal.
+    pub workers: Vec<String>,
+    /// Subtasks of each stage.
+    pub width: u32,
 }
 
 /// Whether workers are wanted.
@@ -54,10 +67,13 @@ pub enum Action {
         /// How it ended, for the restart budget.
         exit: Exit,
     },
-    /// Begin a new generation on these workers (index = ordinal).
+    /// Move to a new generation on these workers, in order of their ordinals: at once when none
+    /// runs, else with a cut.
     Deploy {
         /// All workers of the generation.
         workers: Vec<Member>,
+        /// Subtasks of each stage.
+        width: u32,
     },
 }
 
@@ -124,10 +140,12 @@ fn end(worker: &WorkerView) -> Action {
 
 fn plan_run(job: &JobView, seen: &[WorkerView]) -> Plan {
     let is_wanted = |worker: &WorkerView| worker.ordinal < job.replicas && !is_lost(job, worker);
+    // Those that a smaller job needs no more work until the smaller generation has begun.
+    let is_kept = |worker: &WorkerView| is_wanted(worker) || runs(job, worker);
     // A dead worker is replaced in the same breath; a lost one only once its process has ended.
     let mut actions: Vec<Action> = seen
         .iter()
-        .filter(|worker| !is_wanted(worker) || matches!(worker.state, WorkerState::Dead(_)))
+        .filter(|worker| !is_kept(worker) || matches!(worker.state, WorkerState::Dead(_)))
         .map(end)
         .collect();
     let taken: BTreeSet<u32> = seen
@@ -138,26 +156,37 @@ fn plan_run(job: &JobView, seen: &[WorkerView]) -> Plan {
     let free = (0..job.replicas).filter(|ordinal| !taken.contains(ordinal));
     actions.extend(free.map(|ordinal| Action::Start { ordinal }));
 
-    let ready: Vec<Member> = seen
-        .iter()
-        .filter(|worker| is_wanted(worker))
-        .filter_map(|worker| match &worker.state {
-            WorkerState::Ready(member) => Some(member.clone()),
-            WorkerState::Starting | WorkerState::Dead(_) => None,
-        })
-        .collect();
+    let width = job.replicas.saturating_mul(job.slots);
+    let ready = members(seen.iter().filter(|worker| is_wanted(worker)));
     if count(ready.iter()) < job.replicas {
         let waiting = Waiting::Starting { ready: count(ready.iter()), wanted: job.replicas };
         return Plan { actions, waiting: Some(waiting) };
     }
-    if job.deployed.as_ref().is_some_and(|deployed| is_same(deployed, &ready)) {
+    let is = |crew: &Option<Crew>| crew.as_ref().is_some_and(|crew| is_same(crew, &ready, width));
+    if is(&job.next) || (job.next.is_none() && is(&job.deployed)) {
         return Plan { actions, waiting: None };
     }
     if job.wish == Wish::Hold {
         return Plan { actions, waiting: Some(Waiting::Pause) };
     }
-    actions.push(Action::Deploy { workers: ready });
+    actions.push(Action::Deploy { workers: ready, width });
     Plan { actions, waiting: None }
+}
+
+fn members<'a>(workers: impl Iterator<Item = &'a WorkerView>) -> Vec<Member> {
+    let member = |worker: &WorkerView| match &worker.state {
+        WorkerState::Ready(member) => Some(member.clone()),
+        WorkerState::Starting | WorkerState::Dead(_) => None,
+    };
+    workers.filter_map(member).collect()
+}
+
+/// Whether the present generation runs on this worker.
+fn runs(job: &JobView, worker: &WorkerView) -> bool {
+    let (WorkerState::Ready(member), Some(deployed)) = (&worker.state, &job.deployed) else {
+        return false;
+    };
+    deployed.workers.contains(&member.incarnation) && !is_lost(job, worker)
 }
 
 fn is_lost(job: &JobView, worker: &WorkerView) -> bool {
@@ -167,8 +196,8 @@ fn is_lost(job: &JobView, worker: &WorkerView) -> bool {
     }
 }
 
-fn is_same(deployed: &[String], ready: &[Member]) -> bool {
-    deployed.iter().eq(ready.iter().map(|member| &member.incarnation))
+fn is_same(crew: &Crew, ready: &[Member], width: u32) -> bool {
+    crew.width == width && crew.workers.iter().eq(ready.iter().map(|member| &member.incarnation))
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {
@@ -187,6 +216,14 @@ mod tests {
         WorkerView { ordinal, state: WorkerState::Ready(member(name)) }
     }
 
+    fn crew(workers: &[&str], width: u32) -> Crew {
+        Crew { workers: workers.iter().map(|name| (*name).to_owned()).collect(), width }
+    }
+
+    fn deploy(workers: &[&str], width: u32) -> Action {
+        Action::Deploy { workers: workers.iter().map(|name| member(name)).collect(), width }
+    }
+
     fn dead(ordinal: u32) -> WorkerView {
         WorkerView { ordinal, state: WorkerState::Dead(Exit::Lost("killed".to_owned())) }
     }
@@ -199,7 +236,8 @@ mod tests {
     fn steady() -> JobView {
         JobView {
             replicas: 2,
-            deployed: Some(vec!["a".to_owned(), "b".to_owned()]),
+            slots: 1,
+            deployed: Some(crew(&["a", "b"], 2)),
             ..JobView::default()
         }
     }
@@ -230,7 +268,7 @@ mod tests {
     fn a_generation_begins_once_all_workers_are_ready() {
         let job = JobView { deployed: None, ..steady() };
         let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
-        assert_eq!(planned.actions, [Action::Deploy { workers: vec![member("a"), member("b")] }]);
+        assert_eq!(planned.actions, [deploy(&["a", "b"], 2)]);
         assert_eq!(planned.waiting, None);
     }
 
@@ -243,7 +281,7 @@ mod tests {
     #[test]
     fn a_replaced_worker_makes_a_new_generation() {
         let planned = plan(&steady(), &[ready(0, "a"), ready(1, "c")]);
-        assert_eq!(planned.actions, [Action::Deploy { workers: vec![member("a"), member("c")] }]);
+        assert_eq!(planned.actions, [deploy(&["a", "c"], 2)]);
     }
 
     #[test]
@@ -258,6 +296,40 @@ mod tests {
     fn workers_beyond_replicas_are_stopped() {
         let planned = plan(&steady(), &[ready(0, "a"), ready(1, "b"), ready(2, "c")]);
         assert_eq!(planned.actions, [Action::Stop { ordinal: 2 }]);
+    }
+
+    #[test]
+    fn more_replicas_start_workers_while_the_others_run_on() {
+        let job = JobView { replicas: 3, ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
+        assert_eq!(planned.actions, [Action::Start { ordinal: 2 }]);
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), ready(2, "c")]);
+        assert_eq!(planned.actions, [deploy(&["a", "b", "c"], 3)]);
+    }
+
+    #[test]
+    fn workers_needed_no_more_run_until_the_smaller_generation_has_begun() {
+        let job = JobView { replicas: 1, ..steady() };
+        let seen = [ready(0, "a"), ready(1, "b")];
+        assert_eq!(plan(&job, &seen).actions, [deploy(&["a"], 1)]);
+        let job = JobView { next: Some(crew(&["a"], 1)), ..job };
+        assert_eq!(plan(&job, &seen), Plan::default(), "the move was begun");
+        let job = JobView { deployed: Some(crew(&["a"], 1)), next: None, ..job };
+        assert_eq!(plan(&job, &seen).actions, [Action::Stop { ordinal: 1 }]);
+    }
+
+    #[test]
+    fn more_slots_make_a_wider_generation_on_the_same_workers() {
+        let job = JobView { slots: 3, ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
+        assert_eq!(planned.actions, [deploy(&["a", "b"], 6)]);
+    }
+
+    #[test]
+    fn a_target_that_is_given_up_is_replaced_by_what_is_wanted_now() {
+        let job = JobView { next: Some(crew(&["a", "b", "c"], 3)), ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), ready(2, "c")]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 2 }, deploy(&["a", "b"], 2)]);
     }
 
     #[test]

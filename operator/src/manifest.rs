@@ -40,12 +40,17 @@ impl Manifest {
         let text = std::fs::read_to_string(file).map_err(failed)?;
         let file = file.canonicalize().map_err(failed)?;
         let base_folder = file.parent().unwrap_or(Path::new("/")).to_owned();
-        let Inspected { job, steps, problems } = weir_crds::inspect_manifest(&text);
+        Ok(Self::of(base_folder, &text))
+    }
+
+    /// Checks the form of a text that lies in `base_folder`.
+    pub(crate) fn of(base_folder: PathBuf, text: &str) -> Self {
+        let Inspected { job, steps, problems } = weir_crds::inspect_manifest(text);
         let problems = problems.iter().map(ToString::to_string).collect();
         let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
         let from = from.unwrap_or_default();
         let steps = from.into_iter().filter_map(|step: usize| steps.get(step).copied()).collect();
-        Ok(Self { spec, base_folder, problems, steps })
+        Self { spec, base_folder, problems, steps }
     }
 
     /// Looks at the sources and checks what is left with their columns. Gives what could not be

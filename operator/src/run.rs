@@ -2,6 +2,7 @@
 //!
 //! - `run/folder.rs` — the job's folder, its owner and its lock. `run/local.rs` — worker processes.
 //! - `run/progress.rs` — what is shown meanwhile. `run/signals.rs` — Ctrl-C and SIGTERM.
+//! - `run/watched.rs` — the manifest, once it is edited.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use weir_engine::coordinator::begin::fresh::fresh;
 use weir_engine::coordinator::begin::{BeginError, Begun, Job, Request, begin};
 use weir_engine::coordinator::print::Print;
-use weir_engine::coordinator::run::{Outcome, Outside, Wanted, run_job};
+use weir_engine::coordinator::run::{Outcome, Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::objects::RealObjects;
@@ -30,6 +31,7 @@ mod folder;
 mod local;
 mod progress;
 mod signals;
+mod watched;
 
 use folder::JobFolder;
 use local::LocalCluster;
@@ -64,7 +66,7 @@ pub(crate) async fn run(args: RunArgs) -> Exit {
             say("nothing was changed; --fresh deletes its state and output and runs it again");
             Exit::Done
         }
-        Ok((Begun::Ready(job), token)) => drive(*job, &folder, token).await,
+        Ok((Begun::Ready(job), token)) => drive(*job, &args.file, &spec, &folder, token).await,
         Err(exit) => exit,
     }
 }
@@ -161,7 +163,7 @@ async fn request(
     })
 }
 
-async fn drive(job: Job, folder: &JobFolder, token: String) -> Exit {
+async fn drive(job: Job, file: &Path, spec: &JobSpec, folder: &JobFolder, token: String) -> Exit {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return refused(&error),
@@ -171,10 +173,13 @@ async fn drive(job: Job, folder: &JobFolder, token: String) -> Exit {
     let (wish, wanted) = watch::channel(Wanted::Run);
     let (status, shown) = watch::channel(Status::default());
     signals::listen(wish);
+    let (steer, target) = watch::channel(Target::of(spec));
+    let watching = task::spawn(watched::watch(file.to_owned(), spec.clone(), steer));
     let progress = task::spawn(progress::show(shown));
     let mut cluster = LocalCluster::new(program, folder.logs(), token);
-    let outside = Outside { wanted, status, print: Box::new(StandardOutput) };
+    let outside = Outside { wanted, target, status, print: Box::new(StandardOutput) };
     let outcome = Box::pin(run_job(job, &mut cluster, outside)).await;
+    watching.abort();
     if let Err(error) = progress.await {
         tracing::error!("bug in Weir: showing progress: {error}");
     }

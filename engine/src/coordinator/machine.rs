@@ -6,6 +6,7 @@
 //!
 //! - `machine/crew.rs` — the workers of one generation and who has answered.
 //! - `machine/running.rs` — checkpoints and commits while a generation runs.
+//! - `machine/moving.rs` — from one generation to the next with a cut: rescale.
 //!
 //! What must stay true:
 //!
@@ -22,21 +23,25 @@ use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::{CheckpointId, Generation};
 
 use self::crew::Crew;
+use self::moving::Cut;
 use self::running::Running;
 use super::budget::{Budget, Verdict};
 use super::commits::Commits;
+use super::layout::Layout;
 use super::links::{Heard, LinkId};
 use super::meters::Meters;
+use super::run::Target;
 use super::schedule::Schedule;
-use super::status::{Phase, Status, StepRows};
+use super::status::{Phase, Rescale, Status, StepRows};
 use super::summary::{Summary, Totals};
 use super::tables::Tables;
-use crate::cluster::Member;
+use crate::cluster::{Member, WorkerState, WorkerView};
 use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy};
-use crate::plan::{JobView, Wish};
+use crate::plan::{self, JobView, Wish};
 use crate::protocol::{Ack, Piece, ToCoordinator, to_coordinator, to_worker};
 
 mod crew;
+mod moving;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -60,12 +65,6 @@ pub(crate) struct Shape {
     pub(crate) failover: FailoverPolicy,
 }
 
-impl Shape {
-    fn subtasks(&self) -> usize {
-        usize::try_from(self.replicas * self.slots * self.stages).unwrap_or(usize::MAX)
-    }
-}
-
 /// Where the journal says that the job is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorded {
@@ -81,8 +80,10 @@ pub(crate) struct Recorded {
 /// Something that happened.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The plan wants a generation on these workers.
-    Deploy(Vec<Member>),
+    /// The plan wants a generation of this width on these workers.
+    Deploy(Vec<Member>, u32),
+    /// The job is wanted in another form.
+    Target(Target),
     /// From a control stream.
     Heard(LinkId, Heard),
     /// A worker process ended by its own fault.
@@ -111,9 +112,9 @@ pub(crate) enum Effect {
     /// Tell a worker something about a generation.
     Send(LinkId, Generation, Box<to_worker::Body>),
     /// Write a `Generation` record and answer with its number.
-    RecordGeneration(Generation, Vec<Member>),
-    /// Tell these workers to run the generation.
-    Deploy(Generation, Vec<(LinkId, Member)>),
+    RecordGeneration(Generation, Layout),
+    /// Tell these workers, each by its stream, to run the generation; close all other streams.
+    Deploy(Generation, Layout, Vec<LinkId>),
     /// Write a `Checkpoint` record.
     RecordCheckpoint {
         id: CheckpointId,
@@ -162,6 +163,12 @@ pub(crate) struct Machine {
     meters: Meters,
     tables: Tables,
     lost: BTreeSet<String>,
+    /// Who ran what in the generation before, for those that stay.
+    last: Layout,
+    /// Replicas and slots of the last generation that had what was wanted.
+    reached: Option<(u32, u32)>,
+    /// The cut after which the next generation is being deployed.
+    moving: Option<Cut>,
     next_link: u64,
     tally: Tally,
     rate: u64,
@@ -183,6 +190,8 @@ pub(crate) struct Tally {
     pub(crate) checkpoints: u64,
     pub(crate) restarts: u64,
     pub(crate) replaced: u64,
+    pub(crate) rescales: u64,
+    pub(crate) last_rescale: Option<Rescale>,
     pub(crate) message: String,
 }
 
@@ -205,10 +214,15 @@ impl Machine {
             meters: Meters::after(&recorded.totals),
             tables: Tables::new(shape.tables.clone(), now),
             lost: BTreeSet::new(),
+            last: Layout::default(),
+            reached: None,
+            moving: None,
             next_link: 0,
             tally: Tally {
                 checkpoints: recorded.totals.checkpoints,
                 restarts: recorded.totals.restarts,
+                rescales: recorded.totals.rescales,
+                last_rescale: recorded.totals.last_rescale,
                 ..Tally::default()
             },
             rate: 0,
@@ -224,10 +238,14 @@ impl Machine {
             State::Idle { hold_until: Some(_) } | State::Closing => Wish::Hold,
             _ => Wish::Run,
         };
+        let crew =
+            |layout: &Layout| plan::Crew { workers: layout.incarnations(), width: layout.width() };
         JobView {
             replicas: self.shape.replicas,
+            slots: self.shape.slots,
             wish,
-            deployed: self.crew().map(Crew::incarnations),
+            deployed: self.crew().map(|now| crew(&now.layout)),
+            next: self.next_crew().map(|next| crew(&next.layout)),
             lost: self.lost.clone(),
         }
     }
@@ -251,7 +269,8 @@ impl Machine {
             return effects;
         }
         match event {
-            Event::Deploy(workers) => self.greet(workers, now, &mut effects),
+            Event::Deploy(workers, width) => self.asked_to_deploy(workers, width, now, &mut effects),
+            Event::Target(target) => self.retarget(target, &mut effects),
             Event::Heard(link, heard) => self.heard(link, heard, now, &mut effects),
             Event::ProcessFault(why) => self.fault(why, now, &mut effects),
             Event::GenerationRecorded(generation) => self.deploy(generation, now, &mut effects),
@@ -312,22 +331,44 @@ impl Machine {
         }
     }
 
-    fn greet(&mut self, workers: Vec<Member>, now: Instant, effects: &mut Vec<Effect>) {
+    /// Lost workers that are gone need not be remembered.
+    pub(crate) fn note_gone(&mut self, seen: &[WorkerView]) {
+        let is_there = |lost: &String| {
+            seen.iter().any(|worker| match &worker.state {
+                WorkerState::Ready(member) => member.incarnation == *lost,
+                WorkerState::Starting | WorkerState::Dead(_) => false,
+            })
+        };
+        self.lost.retain(is_there);
+    }
+
+    fn greet(&mut self, workers: Vec<Member>, width: u32, now: Instant, effects: &mut Vec<Effect>) {
         if !matches!(self.state, State::Idle { hold_until: None }) {
             self.stop_generation(None, effects);
         }
         effects.push(Effect::HangUp);
-        self.lost.clear();
-        let crew = Crew::new(workers, self.next_link, now);
-        self.next_link += crew.len() as u64;
-        for (link, member) in crew.members() {
-            effects.push(Effect::Dial(link, member));
-        }
+        self.moving = None;
+        let layout = Layout::deal(workers, width, &self.last);
+        let first = self.next_link;
+        self.next_link += layout.workers.len() as u64;
+        let crew = Crew::new(layout, (first..self.next_link).map(LinkId).collect(), now);
+        let dial = |(link, member): (LinkId, &Member)| Effect::Dial(link, member.clone());
+        effects.extend(crew.members().map(dial));
+        self.state = State::Greeting(crew);
+    }
+
+    /// All workers of the next generation know this coordinator.
+    fn begin_generation(&mut self, crew: Crew, now: Instant, effects: &mut Vec<Effect>) {
+        let crew = crew.at(now);
+        let next = self.generation.next();
+        effects.push(Effect::RecordGeneration(next, crew.layout.clone()));
         self.state = State::Greeting(crew);
     }
 
     fn heard(&mut self, link: LinkId, heard: Heard, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(worker) = self.crew().and_then(|crew| crew.incarnation(link)) else { return };
+        let Some(worker) = self.crew().and_then(|crew| crew.incarnation(link)) else {
+            return self.heard_of_next(link, heard, effects);
+        };
         match heard {
             Heard::Lost(why) => self.lose(worker, &why, effects),
             Heard::Said(message) => self.said(link, &worker, *message, now, effects),
@@ -356,9 +397,8 @@ impl Machine {
             (Some(Body::Hello(_)), State::Greeting(crew)) => {
                 crew.answer(link);
                 if crew.is_complete() {
-                    let workers = crew.members().map(|(_, member)| member).collect();
-                    let next = self.generation.next();
-                    effects.push(Effect::RecordGeneration(next, workers));
+                    let crew = crew.clone();
+                    self.begin_generation(crew, now, effects);
                 }
             }
             (Some(Body::Deployed(_)), State::Deploying(crew)) if is_current => {
@@ -387,7 +427,8 @@ impl Machine {
         self.generation = generation;
         let State::Greeting(crew) = &mut self.state else { return };
         let crew = crew.ask_again(now);
-        effects.push(Effect::Deploy(generation, crew.members().collect()));
+        self.last = crew.layout.clone();
+        effects.push(Effect::Deploy(generation, crew.layout.clone(), crew.links().to_vec()));
         self.state = State::Deploying(crew);
     }
 
@@ -396,7 +437,9 @@ impl Machine {
         let crew = crew.ask_again(now);
         self.has_run = true;
         self.tally.message.clear();
-        self.state = State::Running(Box::new(Running::new(crew, &self.commits, now)));
+        let running = Running::new(crew, self.shape.stages, &self.commits, now);
+        self.state = State::Running(Box::new(running));
+        self.arrived(now);
     }
 
     /// A worker does not answer: its process is replaced, and that does not count as an error.
@@ -489,7 +532,8 @@ impl Machine {
             checkpoint_failures: self.schedule.failures(),
             restarts: self.tally.restarts,
             replaced: self.tally.replaced,
-            rescales: 0,
+            rescales: self.tally.rescales,
+            last_rescale: self.tally.last_rescale,
             requests: self.meters.requests(),
             message: self.tally.message.clone(),
             steps,
@@ -510,7 +554,9 @@ impl Machine {
         match &self.state {
             State::Over(phase) => phase.clone(),
             _ if self.suspend.is_some() => Phase::Suspending,
+            State::Running(running) if running.next.is_some() => Phase::Rescaling,
             State::Running(_) | State::Closing => Phase::Running,
+            _ if self.moving.is_some() => Phase::Rescaling,
             _ if self.has_run => Phase::Recovering,
             _ => Phase::Starting,
         }

@@ -12,11 +12,12 @@ use weir_state::journal::{Entry, JobState, JournalError, Remedy};
 
 use super::begin::Job;
 use super::cleaner::{Chore, Cleaner, clean_up};
+use super::layout::Layout;
 use super::links::{Greeting, Heard, LinkId, Stream};
 use super::machine::{Effect, Event};
 use super::print::{Print, Printer};
 use super::records;
-use super::run::{Streams, greeting};
+use super::run::{Streams, Target, greeting};
 use super::status::Phase;
 use super::summary::{Summary, Totals};
 use crate::cluster::Member;
@@ -64,10 +65,10 @@ impl Performer {
                 None
             }
             Effect::Send(link, generation, body) => self.send(link, generation, *body),
-            Effect::RecordGeneration(number, workers) => {
-                Some(self.record_generation(number, &workers).await)
+            Effect::RecordGeneration(number, layout) => {
+                Some(self.record_generation(number, &layout).await)
             }
-            Effect::Deploy(generation, crew) => self.deploy(generation, &crew),
+            Effect::Deploy(generation, layout, links) => self.deploy(generation, &layout, &links),
             Effect::RecordCheckpoint { id, acks, confirmed, totals } => {
                 Some(self.record_checkpoint(id, &acks, confirmed, &totals).await)
             }
@@ -98,9 +99,8 @@ impl Performer {
         Some(Event::Heard(link, Heard::Lost("it does not read its messages".to_owned())))
     }
 
-    async fn record_generation(&mut self, number: Generation, workers: &[Member]) -> Event {
-        let slots = self.job.request.spec.slots;
-        let record = records::generation(number, workers, slots, self.job.journal.state());
+    async fn record_generation(&mut self, number: Generation, layout: &Layout) -> Event {
+        let record = records::generation(number, layout, self.job.journal.state());
         let is_ours = record.clone();
         let done = move |state: &JobState| state.generation.as_deref() == Some(&is_ours);
         match self.record(&Entry::Generation(record), done).await {
@@ -112,9 +112,15 @@ impl Performer {
         }
     }
 
-    fn deploy(&mut self, generation: Generation, crew: &[(LinkId, Member)]) -> Option<Event> {
+    fn deploy(
+        &mut self,
+        generation: Generation,
+        layout: &Layout,
+        links: &[LinkId],
+    ) -> Option<Event> {
+        // Whoever does not belong to it has nothing to say any more.
+        self.streams.retain(|link, _| links.contains(link));
         let Job { request, journal, .. } = &self.job;
-        let workers: Vec<Member> = crew.iter().map(|(_, member)| member.clone()).collect();
         let worker_ref = |worker: &Member| WorkerRef {
             incarnation: worker.incarnation.clone(),
             address: worker.address.clone(),
@@ -123,8 +129,8 @@ impl Performer {
         let deploy = Deploy {
             spec_json: spec_json.expect("a spec is plain data"),
             sources: self.job.sources.values().map(|source| source.plan.clone()).collect(),
-            workers: workers.iter().map(worker_ref).collect(),
-            subtasks: records::subtask_workers(&workers, request.spec.slots),
+            workers: layout.workers.iter().map(worker_ref).collect(),
+            subtasks: layout.subtasks(),
             key_groups: journal.state().key_groups.into(),
             restore: journal.state().last_checkpoint().map(|last| records::restore(last)),
             state_uri: request.state_uri.clone(),
@@ -133,7 +139,7 @@ impl Performer {
             run: journal.incarnation().id.clone(),
         };
         let mut failed = None;
-        for (link, _) in crew {
+        for link in links {
             let body = to_worker::Body::Deploy(deploy.clone());
             failed = failed.or(self.send(*link, generation, body));
         }
@@ -205,6 +211,13 @@ impl Performer {
         for checkpoint in confirmed {
             self.job.journal.note_confirmed(*checkpoint);
         }
+    }
+
+    /// The job is wanted in this form from now on.
+    pub(crate) fn retarget(&mut self, target: Target) {
+        let spec = &mut self.job.request.spec;
+        let Target { replicas, slots, checkpoint } = target;
+        (spec.replicas, spec.slots, spec.checkpoint) = (replicas, slots, checkpoint);
     }
 
     /// Requests made so far for the journal and for clean-up.

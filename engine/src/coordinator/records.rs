@@ -9,30 +9,16 @@ use weir_state::journal::{CheckpointState, CompletedCheckpoint, JobState};
 use weir_state::version::record::VersionRecord;
 
 use super::begin::PlannedSource;
+use super::layout::Layout;
 use crate::cluster::Member;
 use crate::pipeline::checked::CheckedJob;
 use crate::pipeline::graph::{Graph, Head};
 use crate::protocol::{Ack, Piece, RangeWatermark, Restore, SourcePositions};
 use crate::source::dealing;
 
-/// Which worker runs each subtask: subtask `i` lives on worker `i / slots`.
-pub(crate) fn subtask_workers(workers: &[Member], slots: u32) -> Vec<String> {
-    let slots = usize::try_from(slots).unwrap_or(usize::MAX);
-    workers
-        .iter()
-        .flat_map(|worker| std::iter::repeat_n(worker.incarnation.clone(), slots))
-        .collect()
-}
-
 /// The record of a new generation that starts from the last checkpoint.
-pub(crate) fn generation(
-    number: Generation,
-    workers: &[Member],
-    slots: u32,
-    state: &JobState,
-) -> NewGeneration {
-    let names = subtask_workers(workers, slots);
-    let width = u32::try_from(names.len()).unwrap_or(u32::MAX);
+pub(crate) fn generation(number: Generation, layout: &Layout, state: &JobState) -> NewGeneration {
+    let width = layout.width();
     let place = |(subtask, worker): (u32, String)| {
         let range = KeyGroupRange::of_subtask(subtask, width, state.key_groups);
         SubtaskPlace { worker, group_start: range.start.into(), group_end: range.end.into() }
@@ -43,8 +29,8 @@ pub(crate) fn generation(
     };
     NewGeneration {
         number: number.0,
-        workers: workers.iter().map(address).collect(),
-        subtasks: (0..).zip(names).map(place).collect(),
+        workers: layout.workers.iter().map(address).collect(),
+        subtasks: (0..).zip(layout.subtasks()).map(place).collect(),
         from: state.last_checkpoint().map_or(0, |last| last.id.0),
         restore: false,
     }
@@ -202,8 +188,9 @@ mod tests {
     #[test]
     fn subtasks_lie_side_by_side_and_their_key_groups_cover_all() {
         let member = |name: &str| Member { incarnation: name.into(), address: "x".into() };
+        let layout = Layout::deal(vec![member("a"), member("b")], 4, &Layout::default());
         let state = JobState { key_groups: 128, ..JobState::default() };
-        let record = generation(Generation(3), &[member("a"), member("b")], 2, &state);
+        let record = generation(Generation(3), &layout, &state);
         let workers: Vec<_> = record.subtasks.iter().map(|place| place.worker.as_str()).collect();
         assert_eq!(workers, ["a", "a", "b", "b"]);
         let ranges: Vec<_> =

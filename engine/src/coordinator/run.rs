@@ -19,7 +19,7 @@ use super::records;
 use super::status::{Phase, Status};
 use super::summary::{Summary, Totals};
 use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
-use crate::pipeline::spec::{SinkSpec, Verb};
+use crate::pipeline::spec::{CheckpointPolicy, JobSpec, SinkSpec, Verb};
 use crate::plan::{self, Action};
 use crate::protocol::Piece;
 
@@ -44,10 +44,31 @@ pub enum Wanted {
     Suspend,
 }
 
+/// What a running job can change without another beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Worker processes.
+    pub replicas: u32,
+    /// Subtasks of each stage on each of them.
+    pub slots: u32,
+    /// When checkpoints are taken.
+    pub checkpoint: CheckpointPolicy,
+}
+
+impl Target {
+    /// As a job's text says it.
+    pub fn of(spec: &JobSpec) -> Self {
+        Self { replicas: spec.replicas, slots: spec.slots, checkpoint: spec.checkpoint }
+    }
+}
+
 /// How a job is steered and watched.
 pub struct Outside {
     /// What is wanted.
     pub wanted: watch::Receiver<Wanted>,
+    /// The form that it is wanted in; at first that of the job's own text. A width beyond the
+    /// number of key groups is nobody's to send.
+    pub target: watch::Receiver<Target>,
     /// What there is to see.
     pub status: watch::Sender<Status>,
     /// Takes the rows of `print` sinks.
@@ -76,6 +97,7 @@ struct Run {
     performer: Performer,
     heard: mpsc::Receiver<(LinkId, Heard)>,
     wanted: watch::Receiver<Wanted>,
+    target: watch::Receiver<Target>,
     status: watch::Sender<Status>,
     /// When each worker was started last.
     started: BTreeMap<u32, Instant>,
@@ -89,6 +111,7 @@ enum Wake {
     Deleted(weir_state::ids::Seq),
     Cluster,
     Wanted,
+    Target,
     Status,
 }
 
@@ -104,6 +127,7 @@ impl Run {
             performer,
             heard,
             wanted: outside.wanted,
+            target: outside.target,
             status: outside.status,
             started: BTreeMap::new(),
             next_status: now,
@@ -115,6 +139,7 @@ impl Run {
     async fn drive(&mut self, cluster: &mut dyn Cluster) {
         loop {
             let seen = cluster.observe().await;
+            self.machine.note_gone(&seen);
             let plan = plan::plan(&self.machine.view(), &seen);
             let mut wait = None;
             let forgets = plan.actions.iter().any(|act| matches!(act, Action::Forget { .. }));
@@ -133,6 +158,7 @@ impl Run {
                 Wake::Event(event) => self.apply(event).await,
                 Wake::Deleted(through) => self.performer.note_deleted(through),
                 Wake::Wanted => self.suspend().await,
+                Wake::Target => self.retarget().await,
                 Wake::Cluster | Wake::Status => {}
             }
         }
@@ -149,6 +175,7 @@ impl Run {
         tokio::select! {
             biased;
             Ok(()) = self.wanted.changed(), if !self.is_suspended => Wake::Wanted,
+            Ok(()) = self.target.changed() => Wake::Target,
             Some((link, heard)) = self.heard.recv() => Wake::Event(Event::Heard(link, heard)),
             () = cluster.changed() => Wake::Cluster,
             through = self.performer.deleted() => Wake::Deleted(through),
@@ -176,6 +203,12 @@ impl Run {
         }
     }
 
+    async fn retarget(&mut self) {
+        let target = *self.target.borrow_and_update();
+        self.performer.retarget(target);
+        self.apply(Event::Target(target)).await;
+    }
+
     /// Does what the plan says; gives when to look again, if that is only later.
     async fn act(&mut self, action: Action, cluster: &mut dyn Cluster) -> Option<Instant> {
         let done = match action {
@@ -189,8 +222,8 @@ impl Run {
                 }
                 Ok(())
             }
-            Action::Deploy { workers } => {
-                self.apply(Event::Deploy(workers)).await;
+            Action::Deploy { workers, width } => {
+                self.apply(Event::Deploy(workers, width)).await;
                 Ok(())
             }
         };

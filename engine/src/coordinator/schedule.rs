@@ -24,6 +24,11 @@ impl Schedule {
         Self { policy, started: now, ended: None, failures: 0 }
     }
 
+    /// Another policy holds from now on.
+    pub(crate) fn set_policy(&mut self, policy: CheckpointPolicy) {
+        self.policy = policy;
+    }
+
     /// A checkpoint begins.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.started = now;

@@ -16,6 +16,8 @@ pub enum Phase {
     Running,
     /// Lost workers or met an error, and comes back from the last checkpoint.
     Recovering,
+    /// Processes rows, and moves to other workers or another width.
+    Rescaling,
     /// Takes its last checkpoint before it pauses.
     Suspending,
     /// Paused; its state can be taken over.
@@ -34,6 +36,7 @@ impl fmt::Display for Phase {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Recovering => "recovering",
+            Self::Rescaling => "rescaling",
             Self::Suspending => "suspending",
             Self::Suspended => "suspended",
             Self::Finished => "finished",
@@ -89,6 +92,35 @@ impl std::ops::AddAssign for StepRows {
     }
 }
 
+/// A change of replicas or slots of a running job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rescale {
+    /// Replicas and slots before.
+    pub from: (u32, u32),
+    /// Replicas and slots since.
+    pub to: (u32, u32),
+    /// From the first subtask that stopped for the cut until all could process again. None: it
+    /// came with a failover, which needs no cut.
+    pub pause_ms: Option<u64>,
+    /// How long the order to cut travelled before the first subtask stopped.
+    pub cut_wait_ms: Option<u64>,
+}
+
+impl fmt::Display for Rescale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((replicas_before, slots_before), (replicas, slots)) = (self.from, self.to);
+        write!(
+            f,
+            "from {replicas_before} replicas with {slots_before} slots to {replicas} with {slots}"
+        )?;
+        match (self.pause_ms, self.cut_wait_ms) {
+            (Some(pause), Some(wait)) => write!(f, ", pause {pause} ms, cutWait {wait} ms"),
+            _ => f.write_str(", with a failover"),
+        }
+    }
+}
+
 /// Everything worth showing of a job, as of now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -120,8 +152,10 @@ pub struct Status {
     pub restarts: u64,
     /// Workers that were lost and replaced.
     pub replaced: u64,
-    /// Changes of width.
+    /// Changes of replicas or slots.
     pub rescales: u64,
+    /// The last of them.
+    pub last_rescale: Option<Rescale>,
     /// Requests to the state store, by coordinator and workers.
     pub requests: u64,
     /// The last thing worth saying.

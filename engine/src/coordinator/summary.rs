@@ -7,7 +7,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::status::{Status, StepRows};
+use super::status::{Rescale, Status, StepRows};
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +25,10 @@ pub struct Summary {
     pub checkpoints: u64,
     /// Errors after which the job went on.
     pub restarts: u64,
-    /// Changes of width.
+    /// Changes of replicas or slots.
     pub rescales: u64,
+    /// The last of them.
+    pub last_rescale: Option<Rescale>,
     /// Requests to the state store, by coordinator and workers.
     pub requests: u64,
 }
@@ -42,6 +44,7 @@ impl Summary {
             checkpoints: status.checkpoints,
             restarts: status.restarts,
             rescales: status.rescales,
+            last_rescale: status.last_rescale,
             requests: status.requests,
         }
     }
@@ -64,6 +67,8 @@ pub(crate) struct Totals {
     pub(crate) steps: BTreeMap<String, StepRows>,
     pub(crate) checkpoints: u64,
     pub(crate) restarts: u64,
+    pub(crate) rescales: u64,
+    pub(crate) last_rescale: Option<Rescale>,
     pub(crate) requests: u64,
 }
 
@@ -83,7 +88,7 @@ impl fmt::Display for Summary {
         write!(
             f,
             "rows in {}, rows out {}, late rows {}, bad rows {}, checkpoints {}, restarts {}, \
-             rescales {}, requests {}",
+             rescales {}",
             self.rows_in,
             self.rows_out,
             self.late_rows,
@@ -91,7 +96,10 @@ impl fmt::Display for Summary {
             self.checkpoints,
             self.restarts,
             self.rescales,
-            self.requests
-        )
+        )?;
+        if let Some(last) = &self.last_rescale {
+            write!(f, " (last {last})")?;
+        }
+        write!(f, ", requests {}", self.requests)
     }
 }

@@ -57,6 +57,12 @@ impl Tables {
         set
     }
 
+    /// A checkpoint begins at which no table writes.
+    pub(crate) fn skip(&mut self, changed: bool, now: Instant) -> TableSet {
+        self.open = Some((TableSet::default(), changed, now));
+        TableSet::default()
+    }
+
     /// The checkpoint that was begun last is complete.
     pub(crate) fn complete(&mut self) {
         let Some((set, changed, began)) = self.open.take() else { return };

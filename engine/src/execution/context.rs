@@ -9,7 +9,7 @@ use weir_state::ids::CheckpointId;
 use super::counters::Counters;
 use super::error::StageError;
 use super::orders::{Orders, OrdersReceiver, Report, ReportSender, TaskId};
-use crate::protocol::{Ack, InputDone};
+use crate::protocol::{Ack, InputDone, Paused};
 
 /// Uploads of checkpoints, aborted ones included, that a task has under way.
 const UPLOADS_MAX: usize = 32;
@@ -90,6 +90,14 @@ impl Context {
             // Nobody listens any more: the generation is over.
             let _ = reports.send(report).await;
         }));
+    }
+
+    /// Reports that this task has stopped behind the barrier of a checkpoint.
+    pub(crate) async fn paused(&self, checkpoint: CheckpointId) {
+        let TaskId { stage, subtask } = self.id;
+        let paused = Paused { checkpoint: checkpoint.0, stage, subtask };
+        // Nobody listens any more: the generation is over.
+        let _ = self.reports.send(Report::Paused(paused)).await;
     }
 
     /// Reports that all input is over and all that follows from it is written.

@@ -225,7 +225,16 @@ impl Blueprint {
                 Ok(tail) => tail,
                 Err(error) => return error,
             };
-            let task = SourceTask { context, step: place, source, state, pacing, barriers, tail };
+            let task = SourceTask {
+                context,
+                step: place,
+                source,
+                state,
+                pacing,
+                barriers,
+                paused: None,
+                tail,
+            };
             Box::pin(task.run()).await
         }))
     }

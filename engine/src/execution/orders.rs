@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use weir_state::ids::CheckpointId;
 
 use super::error::StageError;
-use crate::protocol::{Ack, InputDone};
+use crate::protocol::{Ack, InputDone, Paused};
 
 /// The newest of each order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) struct Orders {
     pub(crate) triggered: CheckpointId,
     /// Tables that write a snapshot at `triggered`.
     pub(crate) tables: TableSet,
+    /// Source stages stop behind the barrier of this checkpoint.
+    pub(crate) pausing: CheckpointId,
     /// Checkpoints up to this one that are not complete were given up.
     pub(crate) aborted: CheckpointId,
     /// Checkpoints up to this one are complete.
@@ -57,6 +59,8 @@ pub(crate) enum Report {
     Acked(Box<Ack>),
     /// All input is over and all that follows from it is written.
     InputDone(InputDone),
+    /// A source stopped behind a barrier.
+    Paused(Paused),
     /// An upload failed; the task itself may be running on.
     Failed(StageError),
 }
@@ -98,6 +102,7 @@ mod tests {
         Orders {
             triggered: CheckpointId(triggered),
             tables: TableSet::default(),
+            pausing: CheckpointId(0),
             aborted: CheckpointId(aborted),
             completed: CheckpointId(0),
         }

@@ -24,6 +24,9 @@ use crate::source::{Source, SourceError, SplitReader};
 
 /// Rows of one read at most.
 const BATCH_ROWS_MAX: usize = 8_192;
+/// Longest pause behind the barrier of a cut: whoever has heard nothing until then reads on, which
+/// is never wrong, since a new generation starts from the cut whatever this one does after it.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// One subtask of a source stage.
 pub(crate) struct SourceTask {
@@ -39,6 +42,8 @@ pub(crate) struct SourceTask {
     pub(crate) pacing: Option<Pacing>,
     /// Barriers that were injected.
     pub(crate) barriers: Barriers,
+    /// Since when it stands behind the barrier of this cut.
+    pub(crate) paused: Option<(CheckpointId, Instant)>,
     /// Where rows go.
     pub(crate) tail: Tail,
 }
@@ -62,6 +67,7 @@ enum Doing {
 enum Event {
     Orders(Orders),
     Flush,
+    PauseOver,
     Paced,
     Read(Box<Read>),
 }
@@ -92,6 +98,11 @@ impl SourceTask {
                     self.tail.flush().await?;
                     doing
                 }
+                Event::PauseOver => {
+                    tracing::warn!("nothing followed a cut for {PAUSE_MAX:?}: reading on");
+                    self.paused = None;
+                    doing
+                }
                 Event::Paced => match doing {
                     Doing::Pausing(reader) => Doing::Reading(self.read(reader)),
                     other => other,
@@ -111,7 +122,12 @@ impl SourceTask {
             .as_ref()
             .map_or(Duration::ZERO, |pacing| pacing.wait(clock::now().duration_since(started)));
         let flush_at = self.tail.flush_at();
+        let paused = self.paused;
         let goes_on = async {
+            if let Some((_, since)) = paused {
+                clock::sleep_until(since + PAUSE_MAX).await;
+                return Event::PauseOver;
+            }
             match doing {
                 Doing::Pausing(_) if wait.is_zero() => {
                     // A source that never waits lets others run after each batch.
@@ -192,8 +208,18 @@ impl SourceTask {
     }
 
     async fn obey(&mut self, orders: Orders) -> Result<(), StageError> {
+        let newest = orders.aborted.max(orders.triggered);
+        // The cut was given up, or a later checkpoint shows that the generation goes on.
+        self.paused.take_if(|(cut, _)| *cut <= orders.aborted || *cut < newest);
         match self.barriers.due(&orders) {
-            Some(checkpoint) => self.checkpoint(checkpoint, orders.completed).await,
+            Some(checkpoint) => {
+                self.checkpoint(checkpoint, orders.completed).await?;
+                if orders.pausing == checkpoint {
+                    self.paused = Some((checkpoint, clock::now()));
+                    self.context.paused(checkpoint).await;
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }

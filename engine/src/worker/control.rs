@@ -205,6 +205,9 @@ impl Control {
                 if id > orders.triggered {
                     (orders.triggered, orders.tables) = (id, TableSet(trigger.tables));
                 }
+                if trigger.pauses {
+                    orders.pausing = orders.pausing.max(id);
+                }
             });
         } else {
             let reason = "this worker's stages do not run".to_owned();

@@ -134,6 +134,7 @@ fn start(blueprint: &Blueprint, own: &[u32]) -> Result<Stages, DeployError> {
     // Checkpoints up to the restored one are over, whatever becomes of their messages.
     let first = Orders {
         triggered: checkpoint,
+        pausing: checkpoint,
         aborted: checkpoint,
         completed: checkpoint,
         ..Orders::default()

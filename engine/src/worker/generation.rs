@@ -116,6 +116,7 @@ impl Generation {
         match event {
             Event::Started(outcome) => Some(self.started(*outcome)),
             Event::Report(Report::Acked(ack)) => Some(Body::Ack(*ack)),
+            Event::Report(Report::Paused(paused)) => Some(Body::Paused(paused)),
             Event::Report(Report::InputDone(done)) => {
                 self.done.insert(TaskId { stage: done.stage, subtask: done.subtask });
                 Some(Body::InputDone(done))

@@ -9,6 +9,7 @@ mod flights;
 mod kill;
 mod leftovers;
 mod rerun;
+mod rescale;
 mod rows;
 mod table;
 mod tidy;

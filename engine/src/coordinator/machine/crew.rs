@@ -5,22 +5,24 @@ use std::collections::BTreeSet;
 use weir_runtime::clock::Instant;
 
 use crate::cluster::Member;
+use crate::coordinator::layout::Layout;
 use crate::coordinator::links::LinkId;
 
-/// Workers in order of their ordinals, each with the control stream that it was dialled on.
+/// The workers of a layout, each with the control stream that it was dialled on.
 #[derive(Clone, Debug)]
 pub(crate) struct Crew {
-    members: Vec<Member>,
-    first_link: u64,
+    pub(crate) layout: Layout,
+    /// Index = place in the layout.
+    links: Vec<LinkId>,
     answered: BTreeSet<LinkId>,
     /// When the present question was asked.
     pub(crate) since: Instant,
 }
 
 impl Crew {
-    /// A crew whose streams have the numbers from `first_link`.
-    pub(crate) fn new(members: Vec<Member>, first_link: u64, now: Instant) -> Self {
-        Self { members, first_link, answered: BTreeSet::new(), since: now }
+    /// A crew whose workers hang on these streams, in their order.
+    pub(crate) fn new(layout: Layout, links: Vec<LinkId>, now: Instant) -> Self {
+        Self { layout, links, answered: BTreeSet::new(), since: now }
     }
 
     /// The same workers, none of which has answered the next question.
@@ -28,29 +30,35 @@ impl Crew {
         Self { answered: BTreeSet::new(), since: now, ..self.clone() }
     }
 
+    /// The same, with `now` as the time of the present question.
+    pub(crate) fn at(self, now: Instant) -> Self {
+        Self { since: now, ..self }
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.members.len()
+        self.links.len()
     }
 
     /// All workers with their streams.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (LinkId, Member)> {
-        let links = (self.first_link..).map(LinkId);
-        links.zip(self.members.iter().cloned())
+    pub(crate) fn members(&self) -> impl Iterator<Item = (LinkId, &Member)> {
+        self.links.iter().copied().zip(&self.layout.workers)
     }
 
-    /// All streams.
-    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> {
-        (self.first_link..).map(LinkId).take(self.members.len())
+    /// All streams, in the order of the workers.
+    pub(crate) fn links(&self) -> &[LinkId] {
+        &self.links
     }
 
     /// The worker behind a stream, if it belongs to this crew.
     pub(crate) fn incarnation(&self, link: LinkId) -> Option<String> {
-        let index = usize::try_from(link.0.checked_sub(self.first_link)?).ok()?;
-        self.members.get(index).map(|member| member.incarnation.clone())
+        let mut members = self.members();
+        members.find(|(its, _)| *its == link).map(|(_, member)| member.incarnation.clone())
     }
 
-    pub(crate) fn incarnations(&self) -> Vec<String> {
-        self.members.iter().map(|member| member.incarnation.clone()).collect()
+    /// The stream of a worker, if it belongs to this crew.
+    pub(crate) fn link(&self, incarnation: &str) -> Option<LinkId> {
+        let mut members = self.members();
+        members.find(|(_, member)| member.incarnation == incarnation).map(|(link, _)| link)
     }
 
     /// A worker answers.
@@ -60,12 +68,12 @@ impl Crew {
 
     /// Whether all have answered.
     pub(crate) fn is_complete(&self) -> bool {
-        self.links().all(|link| self.answered.contains(&link))
+        self.links.iter().all(|link| self.answered.contains(link))
     }
 
     /// Those that have not.
     pub(crate) fn silent(&self) -> Vec<String> {
         let silent = self.members().filter(|(link, _)| !self.answered.contains(link));
-        silent.map(|(_, member)| member.incarnation).collect()
+        silent.map(|(_, member)| member.incarnation.clone()).collect()
     }
 }

@@ -8,6 +8,7 @@ use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::CheckpointId;
 
 use super::crew::Crew;
+use super::moving::Move;
 use super::{Effect, Machine, State};
 use crate::coordinator::commits::Commits;
 use crate::coordinator::links::LinkId;
@@ -24,11 +25,15 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) crew: Crew,
+    /// The generation that is to follow.
+    pub(crate) next: Option<Move>,
+    /// (stage, subtask) pairs.
+    subtasks: usize,
     /// (stage, subtask) that saw the end of all their input.
     done: BTreeSet<(u32, u32)>,
     pub(crate) open: Option<Open>,
     /// Something happened that no checkpoint holds.
-    changed: bool,
+    pub(super) changed: bool,
     /// The checkpoint after the end of all input is complete.
     is_last_complete: bool,
     /// When unconfirmed commits are ordered (again); none: all is confirmed.
@@ -37,9 +42,12 @@ pub(crate) struct Running {
 
 impl Running {
     /// A generation that has just begun. Pieces that an earlier one left go out first.
-    pub(crate) fn new(crew: Crew, commits: &Commits, now: Instant) -> Self {
+    pub(crate) fn new(crew: Crew, stages: u32, commits: &Commits, now: Instant) -> Self {
+        let subtasks = crew.layout.width() * stages;
         Self {
             crew,
+            next: None,
+            subtasks: usize::try_from(subtasks).unwrap_or(usize::MAX),
             done: BTreeSet::new(),
             open: None,
             // A new generation counts as a change once.
@@ -47,6 +55,13 @@ impl Running {
             is_last_complete: false,
             next_commit: (!commits.is_settled()).then_some(now),
         }
+    }
+}
+
+impl Running {
+    /// Whether nothing but the last checkpoint and its commits is left to do.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_last_complete || self.done.len() >= self.subtasks
     }
 }
 
@@ -81,6 +96,11 @@ impl Machine {
             Body::InputDone(done) => {
                 running.done.insert((done.stage, done.subtask));
             }
+            Body::Paused(paused) => {
+                if let Some(next) = &mut running.next {
+                    next.paused(&paused, now);
+                }
+            }
             Body::Progress(progress) => {
                 running.changed |= self.meters.told(worker, progress);
             }
@@ -101,10 +121,11 @@ impl Machine {
             None if running.is_last_complete => None,
             None => self.tables.due().map(|due| due.max(self.schedule.due())),
         };
-        checkpoint.into_iter().chain(running.next_commit).min()
+        let next = running.next.as_ref().map(Move::deadline);
+        checkpoint.into_iter().chain(running.next_commit).chain(next).min()
     }
 
-    fn has_changed(&self) -> bool {
+    pub(super) fn has_changed(&self) -> bool {
         let State::Running(running) = &self.state else { return false };
         !running.is_last_complete && (running.changed || self.commits.has_unrecorded())
     }
@@ -112,6 +133,7 @@ impl Machine {
     /// What has become due by itself while a generation runs.
     pub(super) fn advance_running(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.order_commits(now, effects);
+        self.expire_move(now, effects);
         let is_settled = self.is_settled();
         let State::Running(running) = &mut self.state else { return };
         if let Some(open) = &running.open {
@@ -123,17 +145,23 @@ impl Machine {
             }
             return;
         }
-        let all_done = running.done.len() >= self.shape.subtasks();
+        let all_done = running.done.len() >= running.subtasks;
+        if all_done || self.suspend.is_some() {
+            // There is nothing left to move.
+            running.next = None;
+        }
         if running.is_last_complete {
             if is_settled {
                 self.close(effects);
             }
         } else if all_done || self.suspend.is_some() {
-            self.trigger(true, now, effects);
+            self.trigger(true, false, now, effects);
+        } else if self.advance_move(now, effects) {
+            // Its checkpoints come first.
         } else if (self.has_changed() || self.tables.due().is_some_and(|due| now >= due))
             && now >= self.schedule.due()
         {
-            self.trigger(false, now, effects);
+            self.trigger(false, false, now, effects);
         }
     }
 
@@ -143,30 +171,47 @@ impl Machine {
         self.commits.is_settled() && running.next_commit.is_none()
     }
 
-    fn trigger(&mut self, is_last: bool, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn trigger(
+        &mut self,
+        is_last: bool,
+        pauses: bool,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         let State::Running(running) = &mut self.state else { return };
         self.checkpoint = self.checkpoint.next();
         self.schedule.begin(now);
-        let tables = self.tables.begin(is_last, running.changed, now);
+        // A cut writes no snapshots: rows stand still until it is complete.
+        let tables = match pauses {
+            true => self.tables.skip(running.changed, now),
+            false => self.tables.begin(is_last, running.changed, now),
+        };
         running.changed = false;
-        running.open = Some(Open::new(self.checkpoint, self.shape.subtasks(), is_last, now));
-        let trigger =
-            to_worker::Body::Trigger(Trigger { checkpoint: self.checkpoint.0, tables: tables.0 });
-        let links = running.crew.links();
+        running.open = Some(Open::new(self.checkpoint, running.subtasks, is_last, now));
+        let trigger = Trigger { checkpoint: self.checkpoint.0, tables: tables.0, pauses };
+        let trigger = to_worker::Body::Trigger(trigger);
+        let links = running.crew.links().iter();
         effects
-            .extend(links.map(|link| Effect::Send(link, self.generation, trigger.clone().into())));
+            .extend(links.map(|link| Effect::Send(*link, self.generation, trigger.clone().into())));
+        if pauses {
+            self.cut_ordered(self.checkpoint, now);
+        }
     }
 
     fn abort(&mut self, why: &str, now: Instant, effects: &mut Vec<Effect>) {
         let State::Running(running) = &mut self.state else { return };
         let Some(open) = running.open.take() else { return };
         running.changed = true;
+        if let Some(next) = &mut running.next {
+            next.aborted(now);
+        }
         let survives = self.schedule.fail(now);
         self.tally.message = format!("checkpoint {} was aborted: {why}", open.id);
         tracing::warn!(checkpoint = open.id.0, "checkpoint was aborted: {why}");
         let abort = to_worker::Body::Abort(Abort { checkpoint: open.id.0 });
-        let links = running.crew.links();
-        effects.extend(links.map(|link| Effect::Send(link, self.generation, abort.clone().into())));
+        let links = running.crew.links().iter();
+        effects
+            .extend(links.map(|link| Effect::Send(*link, self.generation, abort.clone().into())));
         if !survives {
             let why = format!(
                 "{} checkpoints failed in a row (checkpoint.tolerableFailures); the last: {why}",
@@ -187,6 +232,8 @@ impl Machine {
             steps: self.meters.covered().clone(),
             checkpoints: self.tally.checkpoints + 1,
             restarts: self.tally.restarts,
+            rescales: self.tally.rescales,
+            last_rescale: self.tally.last_rescale,
             requests: self.meters.requests(),
         };
         let confirmed = self.commits.confirmed();
@@ -212,6 +259,7 @@ impl Machine {
             running.crew = running.crew.ask_again(now);
             running.next_commit = Some(now);
         }
+        self.after_checkpoint(id, now, effects);
         self.order_commits(now, effects);
     }
 
@@ -225,15 +273,15 @@ impl Machine {
         }
         running.next_commit = Some(now + COMMIT_EVERY);
         let orders = self.commits.orders(self.completed, running.crew.len());
-        for (link, order) in running.crew.links().zip(orders) {
+        for (link, order) in running.crew.links().iter().zip(orders) {
             effects.push(Effect::Send(
-                link,
+                *link,
                 self.generation,
                 to_worker::Body::Commit(order).into(),
             ));
         }
         if planted(Planted::NotificationLost) {
-            let links: Vec<LinkId> = running.crew.links().collect();
+            let links: Vec<LinkId> = running.crew.links().to_vec();
             links.into_iter().for_each(|link| running.crew.answer(link));
             self.commits.believe_all();
         }
@@ -246,7 +294,7 @@ impl Machine {
     /// After the last checkpoint and all its commits.
     fn close(&mut self, effects: &mut Vec<Effect>) {
         let State::Running(running) = &self.state else { return };
-        if self.suspend.is_some() && running.done.len() < self.shape.subtasks() {
+        if self.suspend.is_some() && running.done.len() < running.subtasks {
             self.release(effects);
             return;
         }

@@ -7,6 +7,8 @@ use crate::protocol::{
     Commit, Committed, Declined, Deployed, Failed, HelloReply, InputDone, Progress, StepCounters,
 };
 
+mod moving;
+
 struct Driver {
     machine: Machine,
     now: Instant,
@@ -35,6 +37,11 @@ fn member(name: &str) -> Member {
     Member { incarnation: name.to_owned(), address: format!("{name}:1") }
 }
 
+fn layout(workers: &[&str], width: u32) -> Layout {
+    let workers = workers.iter().map(|name| member(name)).collect();
+    Layout::deal(workers, width, &Layout::default())
+}
+
 fn piece(name: &str) -> Piece {
     Piece {
         step: "out".to_owned(),
@@ -61,12 +68,11 @@ impl Driver {
 
     fn start(&mut self) -> Vec<Effect> {
         let first = self.machine.next_link;
-        self.on(Event::Deploy(vec![member("a"), member("b")]));
+        self.on(Event::Deploy(vec![member("a"), member("b")], 2));
         self.hello(first, "a");
         let effects = self.hello(first + 1, "b");
         let generation = self.machine.generation.next();
-        let workers = vec![member("a"), member("b")];
-        assert_eq!(effects, [Effect::RecordGeneration(generation, workers)]);
+        assert_eq!(effects, [Effect::RecordGeneration(generation, layout(&["a", "b"], 2))]);
         self.on(Event::GenerationRecorded(generation));
         self.says(0, to_coordinator::Body::Deployed(Deployed {}));
         let effects = self.says(1, to_coordinator::Body::Deployed(Deployed {}));
@@ -137,7 +143,8 @@ impl Driver {
     }
 
     fn triggered(&self, checkpoint: u64) -> [Effect; 2] {
-        let trigger = to_worker::Body::Trigger(crate::protocol::Trigger { checkpoint, tables: 0 });
+        let trigger = crate::protocol::Trigger { checkpoint, tables: 0, pauses: false };
+        let trigger = to_worker::Body::Trigger(trigger);
         [self.send(0, trigger.clone()), self.send(1, trigger)]
     }
 
@@ -156,16 +163,15 @@ impl Driver {
 #[test]
 fn a_generation_is_recorded_before_any_worker_is_told_to_run_it() {
     let mut driver = Driver::new(Recorded { generation: Generation(4), ..Recorded::default() });
-    let effects = driver.on(Event::Deploy(vec![member("a"), member("b")]));
+    let effects = driver.on(Event::Deploy(vec![member("a"), member("b")], 2));
     let dials = [Effect::HangUp, Effect::Dial(LinkId(0), member("a"))];
     assert_eq!(effects[..2], dials);
     assert_eq!(driver.hello(0, "a"), []);
     let effects = driver.hello(1, "b");
-    let workers = vec![member("a"), member("b")];
-    assert_eq!(effects, [Effect::RecordGeneration(Generation(5), workers)]);
+    assert_eq!(effects, [Effect::RecordGeneration(Generation(5), layout(&["a", "b"], 2))]);
     let effects = driver.on(Event::GenerationRecorded(Generation(5)));
-    let crew = vec![(LinkId(0), member("a")), (LinkId(1), member("b"))];
-    assert_eq!(effects, [Effect::Deploy(Generation(5), crew)]);
+    let links = vec![LinkId(0), LinkId(1)];
+    assert_eq!(effects, [Effect::Deploy(Generation(5), layout(&["a", "b"], 2), links)]);
 }
 
 #[test]
@@ -305,7 +311,7 @@ fn what_an_old_generation_says_is_not_heard() {
 #[test]
 fn a_worker_that_refuses_fences_the_coordinator() {
     let mut driver = Driver::new(Recorded::default());
-    driver.on(Event::Deploy(vec![member("a"), member("b")]));
+    driver.on(Event::Deploy(vec![member("a"), member("b")], 2));
     let reply = HelloReply {
         worker: "a".into(),
         refused: "term 1 was superseded by term 2".into(),
@@ -384,7 +390,7 @@ fn a_job_without_workers_is_suspended_at_once() {
 #[test]
 fn workers_that_do_not_answer_are_lost_after_a_while() {
     let mut driver = Driver::new(Recorded::default());
-    driver.on(Event::Deploy(vec![member("a"), member("b")]));
+    driver.on(Event::Deploy(vec![member("a"), member("b")], 2));
     driver.hello(0, "a");
     driver.wait_ms(10_000);
     assert_eq!(driver.machine.view().lost, BTreeSet::from(["b".to_owned()]));
@@ -395,7 +401,7 @@ fn a_failure_of_the_generation_before_counts_only_once() {
     let mut driver = Driver::running();
     driver.failed(false);
     driver.wait_ms(100);
-    driver.on(Event::Deploy(vec![member("a"), member("b")]));
+    driver.on(Event::Deploy(vec![member("a"), member("b")], 2));
     assert_eq!(driver.failed(false), [], "told again on the new stream");
     assert!(matches!(driver.machine.state, State::Greeting(_)), "{:?}", driver.machine.state);
 }

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use tokio::sync::watch;
 use weir_engine::coordinator::begin::{Begun, Request, begin};
 use weir_engine::coordinator::print::Print;
-use weir_engine::coordinator::run::{Outside, Wanted, run_job};
+use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
@@ -270,10 +270,12 @@ impl World {
         let told = Arc::clone(&end);
         drop(process.spawn(async move {
             let (_keep, wanted) = watch::channel(Wanted::Run);
+            let (_target, target) = watch::channel(Target::of(&request.spec));
             let ended = match Box::pin(begin(request)).await {
                 Ok(Begun::Finished(_)) => Ok(Phase::Finished),
                 Ok(Begun::Ready(job)) => {
-                    let outside = Outside { wanted, status: tell, print: Box::new(Nowhere) };
+                    let outside =
+                        Outside { wanted, target, status: tell, print: Box::new(Nowhere) };
                     Ok(Box::pin(run_job(*job, &mut cluster, outside)).await.phase)
                 }
                 Err(error) => Err(error.to_string()),

@@ -351,7 +351,8 @@ impl Driver {
     pub(crate) async fn trigger(&mut self) {
         let checkpoint = self.next_checkpoint;
         self.next_checkpoint += 1;
-        self.tell(to_worker::Body::Trigger(Trigger { checkpoint, tables: 0 })).await;
+        let trigger = Trigger { checkpoint, tables: 0, pauses: false };
+        self.tell(to_worker::Body::Trigger(trigger)).await;
     }
 
     /// Aborts the checkpoint that was triggered last.
