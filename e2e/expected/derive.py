@@ -3,8 +3,9 @@
 
     pip install duckdb && python3 e2e/expected/derive.py [path of weir]
 
-Generated rows (which a test of weir-engine holds equal to those of crate `nexmark`) are written by `weir` itself, by
-default `target/debug/weir`; only what is computed from them is expected here.
+Generated bids (which a test of weir-engine holds equal to those of crate `nexmark`) are written by `weir` itself, by
+default `target/debug/weir`; only what is computed from them is expected here. Generated words are made here a second
+time, from the definition in `engine/src/source/keys.rs` and `keys/zipf.rs`.
 
 Writes one sorted ndjson file per example sink beside this script. The tests compare what Weir wrote with them as
 bags, floats to 1e-9. Every query is written here by hand, from the meaning of the pipeline, not from Weir's code.
@@ -12,6 +13,7 @@ bags, floats to 1e-9. Every query is written here by hand, from the meaning of t
 
 import contextlib
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -32,6 +34,9 @@ spec:
     - {id: rows, from: nexmark.bid, sink: {files: {uri: rows, format: parquet}}}
 """
 
+WORDS = 100_000
+DISTINCT_WORDS = 1_000
+
 QUERIES = {
     "flights.delays": f"""
         select origin,
@@ -44,6 +49,15 @@ QUERIES = {
         from '{FLIGHTS}'
         where dep_delay is not null and tailnum is not null
         group by all order by all
+    """,
+    "flights.aircraft": f"""
+        select tailnum, count(*) as flights, sum(distance)::bigint as distance, max(dep_delay) as worst
+        from '{FLIGHTS}'
+        where dep_delay is not null and tailnum is not null
+        group by all order by all
+    """,
+    "wordcount.counts": """
+        select key, count(*) as count from 'words.csv' group by all order by all
     """,
     "bids.statistics": """
         select auction,
@@ -70,6 +84,34 @@ def generate_bids(weir: str) -> None:
     subprocess.run([weir, "run", "rows.yaml"], check=True, stdout=subprocess.DEVNULL)
 
 
+def mix(number: int) -> int:
+    """Output `number` of splitmix64 seeded with 0."""
+    bits = 2**64 - 1
+    state = (number + 1) * 0x9E3779B97F4A7C15 & bits
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & bits
+    state = (state ^ state >> 27) * 0x94D049BB133111EB & bits
+    return state ^ state >> 31
+
+
+def zipf(seed: int) -> int:
+    """Zipf's law with exponent 1 over `DISTINCT_WORDS` numbers, by rejection-inversion: Hörmann and Derflinger 1996."""
+    threshold = 2 - math.exp(math.log(2.5) - 1 / 2)
+    first, last = math.log(1.5) - 1, math.log(DISTINCT_WORDS + 0.5)
+    while True:
+        area = last + (mix(seed) >> 11) / 2**53 * (first - last)
+        x = math.exp(area)
+        rank = min(max(math.floor(x + 0.5), 1), DISTINCT_WORDS)
+        if rank - x <= threshold or area >= math.log(rank + 0.5) - 1 / rank:
+            return rank - 1
+        seed = seed + 1 & 2**64 - 1
+
+
+def generate_words() -> None:
+    """Writes the words of `generate.keys` with skew 1 below the working folder."""
+    words = (f"k{zipf(mix(number)):08}\n" for number in range(WORDS))
+    pathlib.Path("words.csv").write_text("key\n" + "".join(words))
+
+
 def main() -> None:
     duckdb.sql("set timezone = 'UTC'")
     root = HERE.parent.parent
@@ -77,6 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.chdir(folder):
             generate_bids(str(pathlib.Path(root, weir)))
+            generate_words()
             derive()
 
 

@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use indicatif::ProgressBar;
 
 /// How a command ended. The numbers are fixed by pipeline.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +34,25 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The live line of a terminal, once one is shown: it gives way to what is said.
+static LIVE: OnceLock<ProgressBar> = OnceLock::new();
+
+/// From now on lines are written above this one.
+pub(crate) fn keep_below(live: &ProgressBar) {
+    // A process shows one job, so there is one live line in its life.
+    let _ = LIVE.set(live.clone());
+}
+
 /// One line on standard error.
 pub(crate) fn say(line: &str) {
-    // Nobody reads it: then there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let write = || {
+        // Nobody reads it: then there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    };
+    match LIVE.get() {
+        Some(live) => live.suspend(write),
+        None => write(),
+    }
 }
 
 /// An error with its causes, on standard error.

@@ -269,7 +269,9 @@ impl Machine {
             return effects;
         }
         match event {
-            Event::Deploy(workers, width) => self.asked_to_deploy(workers, width, now, &mut effects),
+            Event::Deploy(workers, width) => {
+                self.asked_to_deploy(workers, width, now, &mut effects)
+            }
             Event::Target(target) => self.retarget(target, &mut effects),
             Event::Heard(link, heard) => self.heard(link, heard, now, &mut effects),
             Event::ProcessFault(why) => self.fault(why, now, &mut effects),

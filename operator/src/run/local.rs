@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
 use weir_runtime::{clock, task};
 
+use crate::exit::say;
 use crate::worker::{Announcement, EXIT_TEARDOWN, TOKEN_VARIABLE};
 
 /// Events of children that nobody has looked at yet.
@@ -148,6 +149,9 @@ impl Watch {
             announced = clock::timeout(ANNOUNCE_MAX, announced) => announced.ok().flatten(),
         };
         if let Some(Announcement { incarnation, address }) = announced {
+            if let Some(pid) = child.id() {
+                say(&format!("worker {} runs as process {pid}", self.ordinal));
+            }
             self.tell(WorkerState::Ready(Member { incarnation, address })).await;
             tokio::select! {
                 _ = &mut ended => {}

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_runtime::clock;
 
-use crate::exit::say;
+use crate::exit::{keep_below, say};
 
 /// Time between two plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -24,11 +24,12 @@ async fn live(mut status: watch::Receiver<Status>) {
     let style = ProgressStyle::with_template("{spinner} {wide_msg}");
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    keep_below(&bar);
     let mut message = String::new();
     while status.changed().await.is_ok() {
         let now = status.borrow_and_update().clone();
         if now.message != message && !now.message.is_empty() {
-            bar.suspend(|| say(&now.message));
+            say(&now.message);
         }
         message.clone_from(&now.message);
         bar.set_message(line(&now));

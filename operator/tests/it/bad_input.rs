@@ -25,10 +25,11 @@ fn job(name: &str, steps: &str) -> String {
 
 /// What `weir run` said, without the name of a temporary folder, progress and hints.
 fn said(done: &Done) -> Vec<&str> {
-    let is_sentence = |line: &&str| {
-        !line.contains(" rows in (") && !line.starts_with("logs are in ") && !line.is_empty()
+    let is_progress = |line: &str| {
+        let is_start = line.starts_with("worker ") && line.contains(" runs as process ");
+        is_start || line.contains(" rows in (") || line.starts_with("logs are in ")
     };
-    done.err.lines().filter(is_sentence).collect()
+    done.err.lines().filter(|line| !is_progress(line) && !line.is_empty()).collect()
 }
 
 /// Runs the job; it fails, or is refused, with exactly these sentences.

@@ -13,3 +13,4 @@ mod rescale;
 mod rows;
 mod table;
 mod tidy;
+mod wordcount;
