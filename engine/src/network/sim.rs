@@ -61,6 +61,8 @@ struct State {
     servers: BTreeMap<String, Server>,
     served: u64,
     cut_off: BTreeSet<String>,
+    /// Pairs of addresses between which nothing passes, the lesser one first.
+    apart: BTreeSet<(String, String)>,
     trace_hash: u64,
     calls: Vec<Weak<Call>>,
 }
@@ -97,6 +99,7 @@ impl SimNetwork {
             servers: BTreeMap::new(),
             served: 0,
             cut_off: BTreeSet::new(),
+            apart: BTreeSet::new(),
             trace_hash: 0,
             calls: Vec::new(),
         };
@@ -125,6 +128,27 @@ impl SimNetwork {
     pub fn join_again(&self, address: &str) {
         self.shared.lock().cut_off.remove(address);
         self.shared.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Parts two addresses: nothing passes between them, what is sent waits. Others reach both.
+    pub fn part(&self, one: &str, other: &str) {
+        self.shared.lock().apart.insert(pair(one, other));
+        self.shared.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Ends what [`SimNetwork::part`] began.
+    pub fn unite(&self, one: &str, other: &str) {
+        self.shared.lock().apart.remove(&pair(one, other));
+        self.shared.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Breaks all calls between two addresses; messages in flight are lost.
+    pub fn break_between(&self, one: &str, other: &str) {
+        for call in self.shared.calls() {
+            if [one, other].iter().all(|end| call.through.iter().any(|at| at == end)) {
+                call.broken.send_replace(true);
+            }
+        }
     }
 
     /// Whether `address` is cut off.
@@ -254,7 +278,18 @@ impl Drop for Guard {
     }
 }
 
+/// Two addresses as [`State::apart`] has them.
+fn pair(one: &str, other: &str) -> (String, String) {
+    (one.min(other).to_owned(), one.max(other).to_owned())
+}
+
 impl State {
+    fn is_free(&self, through: &[String]) -> bool {
+        let all = |address: &String| through.iter().any(|other| other == address);
+        through.iter().all(|address| !self.cut_off.contains(address))
+            && !self.apart.iter().any(|(one, other)| all(one) && all(other))
+    }
+
     fn note(&mut self, address: &str, number: u64, what: &str) {
         let line = format!("{} {address} {number} {what}", sim::elapsed_ms());
         self.trace_hash = xxh3_64_with_seed(line.as_bytes(), self.trace_hash);
@@ -283,12 +318,12 @@ impl Shared {
         through
     }
 
-    /// Waits until none of `addresses` is cut off.
+    /// Waits until none of `addresses` is cut off and no two of them are apart.
     async fn joined(&self, addresses: &[String]) {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            if addresses.iter().all(|address| !self.lock().cut_off.contains(address)) {
+            if self.lock().is_free(addresses) {
                 return;
             }
             if changed.changed().await.is_err() {

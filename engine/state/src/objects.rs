@@ -166,6 +166,12 @@ impl Place {
         Ok(names.map(str::to_owned).collect())
     }
 
+    /// The objects directly in this folder.
+    pub(crate) async fn files(&self) -> Result<Vec<ObjectMeta>, StoreError> {
+        let once = || self.store.list_with_delimiter(Some(&self.prefix));
+        Ok(self.repeat(StoreOperation::List, &self.prefix, once).await?.objects)
+    }
+
     /// Sends one create-if-absent. After an error it may have landed, or land later.
     pub(crate) async fn create_once(
         &self,

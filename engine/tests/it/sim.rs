@@ -5,18 +5,26 @@
 //! compare the committed output with a model that is obviously right. Then look at what lies in
 //! the store: nothing that is named is missing, nothing that is not named stays.
 //!
+//! - `sim/changes.rs` — folds a committed changelog.
 //! - `sim/cluster.rs` — simulated worker processes as a `Cluster`.
 //! - `sim/crash.rs` — one crash before and after each object call and each send of a short job.
-//! - `sim/draw.rs` — a job and its faults from a seed, and what must come out.
+//! - `sim/draw.rs` — a job and its faults from a seed.
+//! - `sim/job.rs` — what a job reads, computes and writes.
+//! - `sim/late.rs` — results of which rows may be missing, since they were late.
 //! - `sim/life.rs` — runs a job until it is finished: starts, kills, stale coordinators.
 //! - `sim/log.rs` — what one sees of a run that is repeated.
+//! - `sim/model.rs` — what must come out, computed in the obvious way.
 //! - `sim/verdict.rs` — what must be true at the end.
 
+mod changes;
 mod cluster;
 mod crash;
 mod draw;
+mod job;
+mod late;
 mod life;
 pub(crate) mod log;
+mod model;
 mod verdict;
 
 use draw::Scenario;
@@ -26,7 +34,7 @@ use life::{Lived, Reached};
 pub(crate) const SEEDS: u64 = 200;
 
 /// What must happen at least once in [`SEEDS`] seeds; otherwise they show nothing.
-const MUST_HAPPEN: [&str; 21] = [
+const MUST_HAPPEN: [&str; 49] = [
     "call broken",
     "checkpoint",
     "coordinator crashed",
@@ -40,12 +48,40 @@ const MUST_HAPPEN: [&str; 21] = [
     "dial refused",
     "error before",
     "exists without landing",
+    "filter behind a changelog",
+    "groups over a changelog",
+    "groups over windows",
+    "hop",
     "late",
+    "late row dropped",
+    "lateness",
+    "life begun anew",
     "lost answer",
     "message lost",
     "message repeated",
     "message stalled",
+    "no window",
+    "reads generate.keys",
+    "reads generate.sequence",
+    "reads ndjson",
+    "relaxed order",
+    "result revised",
+    "result taken back",
+    "rows into a table",
+    "session",
     "stale worker woken",
+    "strict order",
+    "table",
+    "table snapshot given up",
+    "table snapshot replaced",
+    "ttl",
+    "tumble",
+    "two workers parted",
+    "union",
+    "union of changelogs",
+    "window onClose",
+    "window onUpdate",
+    "windows over windows",
     "worker killed",
     "workers taken over",
 ];
@@ -69,11 +105,14 @@ fn run(scenario: &Scenario) -> Result<Lived, String> {
         log::show()
     });
     weir_runtime::sim::run(scenario.seed, async move {
-        let lived = life::live(scenario).await?;
+        let mut lived = life::live(scenario).await?;
         for line in lived.store.trace() {
             log::line(&line);
         }
-        verdict::check(scenario, &lived).await?;
+        for kind in scenario.kinds() {
+            lived.reached.count(kind, 1);
+        }
+        verdict::check(scenario, &mut lived).await?;
         Ok(lived)
     })
 }

@@ -125,6 +125,30 @@ fn what_a_cut_off_address_is_sent_waits_until_it_is_joined_again() {
 }
 
 #[test]
+fn two_that_are_parted_reach_others_and_not_each_other() {
+    sim::run(1, async {
+        let network = SimNetwork::new(NetworkFaults::none());
+        let processes = [Process::new("a", 0), Process::new("b", 0)];
+        let (a, b) = (served(&network, &processes[0]).await, served(&network, &processes[1]).await);
+        let (other, to) = (network.clone(), b.address.clone());
+        let dialled = processes[0].spawn(async move { other.control(&to).await.unwrap() });
+        let mut link = dialled.await.unwrap();
+        network.part(&b.address, &a.address);
+        link.send.send(ping(7)).await.unwrap();
+        let nothing = clock::timeout(Duration::from_secs(9), link.receive.recv()).await;
+        assert!(nothing.is_err());
+        // Somebody else reaches both.
+        for address in [&a.address, &b.address] {
+            assert_eq!(talk(&network, address).await.len(), 50);
+        }
+        network.unite(&a.address, &b.address);
+        assert_eq!(number(&link.receive.recv().await.unwrap()), 7);
+        network.break_between(&a.address, &b.address);
+        assert!(link.receive.recv().await.is_none(), "it is broken");
+    });
+}
+
+#[test]
 fn a_broken_call_closes_both_queues_and_loses_what_is_in_flight() {
     sim::run(1, async {
         let network = SimNetwork::new(NetworkFaults::none());

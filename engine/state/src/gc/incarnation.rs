@@ -34,10 +34,8 @@ pub async fn delete_incarnation(root: &Root, dead: &Incarnation) -> Result<(), G
 
 /// The committed files of `step` in a sink's folder: their names and runs.
 pub async fn sink_files(sink: &Place, step: &str) -> Result<Vec<(String, String)>, GcError> {
-    sink.count_request();
-    let listed = sink.store.list_with_delimiter(Some(&sink.prefix)).await;
-    let listed = listed.map_err(|error| sink.error(StoreOperation::List, &sink.prefix, error))?;
-    let names = listed.objects.iter().filter_map(|meta| meta.location.filename());
+    let listed = sink.files().await?;
+    let names = listed.iter().filter_map(|meta| meta.location.filename());
     let of_step = names.filter_map(|name| {
         let (by, run) = names::committed_by(name)?;
         (by == step).then(|| (name.to_owned(), run))

@@ -241,3 +241,18 @@ fn fresh_deletes_the_jobs_files_by_name_and_nothing_else() {
         assert_eq!(fresh.state().seq, Seq(1));
     });
 }
+
+#[test]
+fn a_listing_of_a_sinks_files_is_asked_for_again_after_an_error() {
+    sim::run(1, async {
+        let world = World::new().await;
+        let sink = &world.sinks["out"];
+        put(sink, "out-deadbeef-000000000001-1-0-0.ndjson").await;
+        for fault in [Fault::ErrorBefore, Fault::LostAnswer] {
+            world.store.plan(Planned::nth_of(Operation::List, 1, fault).at("sink"));
+            let found = gc::sink_files(sink, "out").await.unwrap();
+            assert_eq!(found.len(), 1);
+        }
+        assert_eq!(world.store.struck().values().sum::<u64>(), 2);
+    });
+}

@@ -7,11 +7,11 @@ use weir_runtime::sim::store::{Fault, Planned};
 use super::draw::Scenario;
 use super::run;
 
-/// Runs the quiet job with `change`, for each number up to `count`.
-fn each(count: u64, change: impl Fn(&mut Scenario, u64)) {
+/// Runs `job` with `change`, for each number up to `count`.
+fn each(job: fn() -> Scenario, count: u64, change: impl Fn(&mut Scenario, u64)) {
     let mut wrong = Vec::new();
     for nth in 1..=count {
-        let mut scenario = Scenario::quiet();
+        let mut scenario = job();
         change(&mut scenario, nth);
         match run(&scenario) {
             Ok(_) => {}
@@ -28,7 +28,9 @@ fn a_crash_before_or_after_any_object_call_changes_no_output() {
     let calls = run(&Scenario::quiet()).expect("the quiet job is right").calls;
     assert!(calls > 50, "only {calls} object calls");
     for fault in [Fault::CrashBefore, Fault::CrashAfter] {
-        each(calls, |scenario, nth| scenario.planned = Some(Planned::nth_call(nth, fault)));
+        each(Scenario::quiet, calls, |scenario, nth| {
+            scenario.planned = Some(Planned::nth_call(nth, fault))
+        });
     }
 }
 
@@ -37,6 +39,19 @@ fn a_crash_before_or_after_any_send_changes_no_output() {
     let sends = run(&Scenario::quiet()).expect("the quiet job is right").sends;
     assert!(sends > 150, "only {sends} sends");
     for crash in [Crash::BeforeSend, Crash::AfterSend] {
-        each(sends, |scenario, nth| scenario.crash_at = Some((nth, crash)));
+        each(Scenario::quiet, sends, |scenario, nth| scenario.crash_at = Some((nth, crash)));
+    }
+}
+
+/// Between two writes of a snapshot's commit among them.
+#[test]
+fn a_crash_before_or_after_any_object_call_leaves_a_table_whole() {
+    let quiet = run(&Scenario::quiet_table()).expect("the quiet job is right");
+    assert!(quiet.calls > 50, "only {} object calls", quiet.calls);
+    assert!(quiet.reached.0["table snapshot replaced"] > 0, "one snapshot only");
+    for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+        each(Scenario::quiet_table, quiet.calls, |scenario, nth| {
+            scenario.planned = Some(Planned::nth_call(nth, fault));
+        });
     }
 }

@@ -1,21 +1,17 @@
-//! A job and its faults from a seed, and what must come out, computed in the obvious way.
+//! A job and its faults from a seed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use weir_engine::network::sim::Crash;
 use weir_engine::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, Order, SinkFormat,
-    SinkSpec, SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb, WindowSpec,
+    CheckpointPolicy, FailoverPolicy, JobSpec, Order, SourceKind, TumbleSpec, Verb, WindowSpec,
 };
 use weir_runtime::sim::store::Planned;
 
-/// Event time of event 0 of `generate.keys`, as its documentation says.
-const FIRST_TIME_MS: i64 = 1_436_918_400_000;
+use super::job::{Behind, Computed, Input, Query};
 
 /// splitmix64 (Steele et al. 2014).
-pub(crate) struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
     pub(crate) fn next(&mut self) -> u64 {
@@ -45,18 +41,16 @@ pub(crate) enum Blow {
     Second,
     /// A worker is cut off for a while, and wakes up again. When it was given up meanwhile it is stale.
     CutOff { worker: u64, lasts: Duration },
+    /// Two workers do not reach each other for a while, though the coordinator reaches both. Their
+    /// connections break at once, or what is sent waits.
+    Apart { workers: u64, breaks: bool, lasts: Duration },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) spec: JobSpec,
-    pub(crate) events: u64,
-    distinct: u64,
-    with_union: bool,
-    /// Rows go into a second sink too, before they are aggregated.
-    with_raw: bool,
-    size_ms: i64,
+    pub(crate) query: Query,
     /// Workers outlive their coordinator and are taken over by the next one.
     pub(crate) keeps_workers: bool,
     /// The coordinator is killed when all rows are read and the last checkpoint is not recorded yet.
@@ -80,23 +74,16 @@ pub(crate) struct Scenario {
 impl Scenario {
     pub(crate) fn draw(seed: u64) -> Self {
         let mut draw = Draw(seed ^ 0x5eed);
-        let events = 1_000 + draw.below(5_000);
-        let distinct = 1 + draw.below(40);
-        let size_ms = [100, 250, 1_000][usize::try_from(draw.below(3)).expect("small")];
-        let with_union = draw.below(3) == 0;
-        let with_raw = draw.below(2) == 0;
-        let mut spec = spec(&mut draw, events, distinct, size_ms, with_union);
-        spec.pipeline.extend(with_raw.then(|| files("raw", "kept")));
+        let width = (1 + draw.below(3), 1 + draw.below(2));
+        let query = Query::draw(&mut draw, width == (1, 1));
+        let small = |number| u32::try_from(number).expect("small");
+        let spec = job(&mut draw, &query, (small(width.0), small(width.1)));
         let blows = (0..draw.below(4)).map(|_| blow(&mut draw)).collect();
         let slow_ms = 1 + draw.below(20);
         Self {
             seed,
             spec,
-            events,
-            distinct,
-            with_union,
-            with_raw,
-            size_ms,
+            query,
             keeps_workers: draw.below(2) == 0,
             kills_at_end: draw.below(3) == 0,
             blows,
@@ -112,23 +99,50 @@ impl Scenario {
 
     /// A short job on two workers to which nothing happens by chance.
     pub(crate) fn quiet() -> Self {
-        let (events, distinct, size_ms) = (1_600, 10, 100);
-        let mut spec = spec(&mut Draw(1), events, distinct, size_ms, false);
-        spec.replicas = 2;
-        spec.slots = 1;
+        let window = WindowSpec::Tumble(TumbleSpec { size_ms: 100, offset_ms: 0 });
+        Self::quiet_of(Query {
+            input: Input::Keys,
+            events: 1_600,
+            distinct: 10,
+            delay_ms: 0,
+            with_union: false,
+            with_raw: true,
+            computed: Computed::Windows { window, emit: None, lateness_ms: 0 },
+            behind: Behind::Nothing,
+            with_files: true,
+            table: None,
+            has_late: false,
+        })
+    }
+
+    /// As [`Scenario::quiet`], of running totals, groups over them, and a table of those.
+    pub(crate) fn quiet_table() -> Self {
+        Self::quiet_of(Query {
+            input: Input::Files { files: 3, disorder_ms: 40 },
+            events: 700,
+            distinct: 10,
+            delay_ms: 40,
+            with_union: false,
+            with_raw: false,
+            computed: Computed::Totals { ttl_ms: None },
+            behind: Behind::Stacked,
+            with_files: true,
+            table: Some(Some(120)),
+            has_late: false,
+        })
+    }
+
+    fn quiet_of(query: Query) -> Self {
+        let mut spec = job(&mut Draw(1), &query, (2, 1));
         spec.checkpoint.interval_ms = 100;
-        spec.pipeline.push(files("raw", "kept"));
+        spec.order = Order::Relaxed;
         if let Verb::Source(source) = &mut spec.pipeline[0].verb {
             source.rate = Some(2_000);
         }
         Self {
             seed: 1,
             spec,
-            events,
-            distinct,
-            with_union: false,
-            with_raw: true,
-            size_ms,
+            query,
             keeps_workers: false,
             kills_at_end: false,
             blows: Vec::new(),
@@ -142,125 +156,40 @@ impl Scenario {
         }
     }
 
+    /// What it is made of, to be counted over the seeds.
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        let mut kinds = self.query.kinds();
+        kinds.push(match self.spec.order {
+            Order::Relaxed => "relaxed order",
+            Order::Strict => "strict order",
+        });
+        kinds
+    }
+
     /// A quiet job that reads one row a second and would like a checkpoint every 20 ms.
     pub(crate) fn nearly_idle() -> Self {
         let mut scenario = Self::quiet();
-        scenario.events = 10;
+        scenario.query.events = 10;
         scenario.spec.checkpoint.interval_ms = 20;
         if let Verb::Source(source) = &mut scenario.spec.pipeline[0].verb {
             source.rate = Some(1);
             if let SourceKind::Keys { count, .. } = &mut source.kind {
-                *count = Some(scenario.events);
+                *count = Some(scenario.query.events);
             }
         }
         scenario
     }
-
-    /// How often an event comes through the filters: through the union, once for each that keeps it.
-    fn kept(&self, event: i64) -> usize {
-        if self.with_union {
-            usize::from(event % 2 == 0) + usize::from(event % 3 == 0)
-        } else {
-            usize::from(event % 7 != 3)
-        }
-    }
-
-    /// How often each event must be committed to the sink before the aggregate.
-    pub(crate) fn expected_raw(&self) -> BTreeMap<i64, usize> {
-        let events = 0..i64::try_from(self.events).expect("small");
-        let kept = events.map(|event| (event, self.kept(event)));
-        kept.filter(|(_, times)| self.with_raw && *times > 0).collect()
-    }
-
-    /// The rows that must be committed, each once.
-    pub(crate) fn expected(&self) -> Vec<Value> {
-        let mut groups: BTreeMap<(String, i64), Vec<i64>> = BTreeMap::new();
-        let mut random = Draw(0);
-        for event in 0..self.events {
-            let number = (u128::from(random.next()) * u128::from(self.distinct)) >> 64;
-            let event = i64::try_from(event).expect("small");
-            let time = FIRST_TIME_MS + event;
-            let start = time.div_euclid(self.size_ms) * self.size_ms;
-            let group = (format!("k{number:08}"), start);
-            for _ in 0..self.kept(event) {
-                groups.entry(group.clone()).or_default().push(event);
-            }
-        }
-        let row = |((key, start), events): ((String, i64), Vec<i64>)| {
-            let sum: i64 = events.iter().sum();
-            json!({
-                "key": key,
-                "window_start": start,
-                "window_end": start + self.size_ms,
-                "n": events.len(),
-                "total": sum,
-                "least": events.iter().min(),
-                "most": events.iter().max(),
-                "mean": sum as f64 / events.len() as f64,
-            })
-        };
-        groups.into_iter().map(row).collect()
-    }
 }
 
-fn step(id: &str, from: &[&str], verb: Verb) -> StepSpec {
-    let from = from.iter().map(|step| (*step).to_owned()).collect();
-    StepSpec { id: id.to_owned(), from, verb }
-}
-
-/// A sink into the folder of its own name.
-fn files(id: &str, from: &str) -> StepSpec {
-    let files = SinkSpec::Files {
-        uri: id.to_owned(),
-        format: SinkFormat::Ndjson,
-        store: StoreSpec::default(),
-    };
-    step(id, &[from], Verb::Sink(files))
-}
-
-fn spec(draw: &mut Draw, events: u64, distinct: u64, size_ms: i64, with_union: bool) -> JobSpec {
-    let source = SourceSpec {
-        kind: SourceKind::Keys { count: Some(events), distinct, value_bytes: 4, skew_milli: 0 },
-        rate: (draw.below(4) > 0).then(|| 1_000 + draw.below(4_000)),
-        event_time: Some(EventTimeSpec { column: None, delay_ms: 0 }),
-    };
-    let mut pipeline = vec![step("events", &[], Verb::Source(source))];
-    if with_union {
-        pipeline.push(step("even", &["events"], Verb::Filter("seq % 2 = 0".to_owned())));
-        let swapped = ["seq", "key", "time"].map(str::to_owned).to_vec();
-        let third = step("third", &["events"], Verb::Filter("seq % 3 = 0".to_owned()));
-        pipeline.push(third);
-        let straight = ["key", "seq", "time"].map(str::to_owned).to_vec();
-        pipeline.push(step("left", &["even"], Verb::Select(straight)));
-        pipeline.push(step("right", &["third"], Verb::Select(swapped)));
-        pipeline.push(step("kept", &["left", "right"], Verb::Union));
-    } else {
-        pipeline.push(step("kept", &["events"], Verb::Filter("seq % 7 <> 3".to_owned())));
-    }
-    let values = [
-        "count(*) as n",
-        "sum(seq) as total",
-        "min(seq) as least",
-        "max(seq) as most",
-        "avg(seq) as mean",
-    ];
-    let window = Some(WindowSpec::Tumble(TumbleSpec { size_ms, offset_ms: 0 }));
-    let aggregate = AggregateSpec {
-        key: vec!["key".to_owned()],
-        window,
-        values: values.map(str::to_owned).to_vec(),
-        lateness_ms: 0,
-        emit: None,
-        ttl_ms: None,
-    };
-    pipeline.push(step("counts", &["kept"], Verb::Aggregate(aggregate)));
-    pipeline.push(files("out", "counts"));
+/// Around a pipeline: how wide it runs, when checkpoints are taken.
+fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
+    let rate = (draw.below(4) > 0).then(|| 1_000 + draw.below(4_000));
     JobSpec {
         name: "sim".to_owned(),
-        replicas: u32::try_from(1 + draw.below(3)).expect("small"),
-        slots: u32::try_from(1 + draw.below(2)).expect("small"),
+        replicas: width.0,
+        slots: width.1,
         key_groups: 16,
-        order: Order::default(),
+        order: if draw.below(2) == 0 { Order::Relaxed } else { Order::Strict },
         state_memory_bytes: 64 << 20,
         checkpoint: CheckpointPolicy {
             interval_ms: 100 + draw.below(400),
@@ -274,20 +203,19 @@ fn spec(draw: &mut Draw, events: u64, distinct: u64, size_ms: i64, with_union: b
             restarts: 1_000,
             within_ms: 600_000,
         },
-        pipeline,
+        pipeline: query.pipeline(rate),
     }
 }
 
 fn blow(draw: &mut Draw) -> (Duration, Blow) {
     let after = draw.millis(2_500);
-    let blow = match draw.below(6) {
+    let lasts = |draw: &mut Draw| Duration::from_secs(1) + draw.millis(12_000);
+    let blow = match draw.below(7) {
         0 | 1 => Blow::Worker(draw.next()),
         2 | 3 => Blow::Coordinator { orphans_live: draw.millis(10_000) },
         4 => Blow::Second,
-        _ => Blow::CutOff {
-            worker: draw.next(),
-            lasts: Duration::from_secs(1) + draw.millis(12_000),
-        },
+        5 => Blow::CutOff { worker: draw.next(), lasts: lasts(draw) },
+        _ => Blow::Apart { workers: draw.next(), breaks: draw.below(2) == 0, lasts: lasts(draw) },
     };
     (after, blow)
 }

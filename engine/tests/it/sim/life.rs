@@ -1,6 +1,6 @@
 //! Runs a job until it is finished, whatever dies on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,11 +17,13 @@ use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random, task};
 use weir_state::journal::Root;
+use weir_state::names::TableFile;
 use weir_state::objects::Place;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::cluster::{SimCluster, TOKEN, Workers};
+use super::cluster::{SimCluster, SimWorker, TOKEN, Workers};
 use super::draw::{Blow, Scenario};
+use super::job::INPUT;
 
 /// Simulated time after which a job that is not finished is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(900);
@@ -35,7 +37,7 @@ pub(crate) const STATE: &str = "state";
 pub(crate) struct Reached(pub(crate) BTreeMap<&'static str, u64>);
 
 impl Reached {
-    fn count(&mut self, what: &'static str, times: u64) {
+    pub(crate) fn count(&mut self, what: &'static str, times: u64) {
         *self.0.entry(what).or_default() += times;
     }
 
@@ -97,6 +99,27 @@ struct World {
     /// Of all coordinators, if workers outlive them.
     workers: Workers,
     starts: u32,
+    snapshots: Snapshots,
+}
+
+/// First parts of a table's snapshots, as one sees them in the store.
+#[derive(Default)]
+struct Snapshots {
+    staged: BTreeSet<String>,
+    shown: BTreeSet<u64>,
+}
+
+impl Snapshots {
+    fn look(&mut self, store: &SimStore) {
+        for (name, _) in store.names() {
+            let Some(name) = name.strip_prefix("table/") else { continue };
+            if let Some(file) = TableFile::parse(name) {
+                self.shown.insert(file.checkpoint.0);
+            } else if name.contains("/table-0-") {
+                self.staged.insert(name.to_owned());
+            }
+        }
+    }
 }
 
 pub(crate) fn root(store: &SimStore) -> Root {
@@ -124,6 +147,9 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         NetworkFaults::none()
     };
     let store = SimStore::new(settings);
+    for (name, lines) in scenario.query.input_files() {
+        store.plant(&Path::from(format!("{INPUT}/{name}")), lines);
+    }
     let network = SimNetwork::new(faults);
     if let Some(planned) = &scenario.planned {
         store.plan(planned.clone());
@@ -139,6 +165,7 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         woken: Arc::default(),
         workers: Workers::default(),
         starts: 0,
+        snapshots: Snapshots::default(),
     };
     world.live().await
 }
@@ -155,6 +182,9 @@ impl World {
         let mut kills_at_end = self.scenario.kills_at_end;
         loop {
             clock::sleep(LOOK_EVERY).await;
+            if self.scenario.query.table.is_some() {
+                self.snapshots.look(&self.store);
+            }
             if clock::now() > stuck {
                 let (starts, status) = (self.starts, running.status.borrow());
                 return Err(format!("stuck after {STUCK_AFTER:?} and {starts} starts: {status:?}"));
@@ -180,7 +210,8 @@ impl World {
                 None => {}
             }
             let rows_in = running.status.borrow().rows_in;
-            if kills_at_end && rows_in >= self.scenario.events && !running.process.is_killed() {
+            if kills_at_end && rows_in >= self.scenario.query.events && !running.process.is_killed()
+            {
                 kills_at_end = false;
                 self.reached.count("coordinator killed at the end", 1);
                 let orphans_live = Duration::from_secs(5);
@@ -194,6 +225,9 @@ impl World {
         }
         let checkpoints = running.status.borrow().checkpoints;
         self.reached.count("checkpoint", checkpoints);
+        let (staged, shown) = (self.snapshots.staged.len(), self.snapshots.shown.len());
+        self.reached.count("table snapshot replaced", shown.saturating_sub(1) as u64);
+        self.reached.count("table snapshot given up", staged.saturating_sub(shown) as u64);
         self.end(running, stale).await
     }
 
@@ -233,7 +267,30 @@ impl World {
                 })
                 .detach();
             }
+            Blow::Apart { workers, breaks, lasts } => self.part(running, workers, breaks, lasts),
         }
+    }
+
+    fn part(&mut self, running: &Running, workers: u64, breaks: bool, lasts: Duration) {
+        let alive = running.workers.alive();
+        let addresses: Vec<String> = alive.iter().filter_map(SimWorker::address).collect();
+        let first = usize::try_from(workers).expect("64 bits") % addresses.len().max(1);
+        let Some(one) = addresses.get(first).cloned() else { return };
+        let other = addresses[(first + 1) % addresses.len()].clone();
+        if one == other {
+            return;
+        }
+        self.reached.count("two workers parted", 1);
+        self.network.part(&one, &other);
+        if breaks {
+            self.network.break_between(&one, &other);
+        }
+        let network = self.network.clone();
+        task::spawn(async move {
+            clock::sleep(lasts).await;
+            network.unite(&one, &other);
+        })
+        .detach();
     }
 
     /// After a crash at an object call or a send.

@@ -8,24 +8,45 @@ use serde_json::Value;
 use weir_runtime::sim::store::SimStore;
 use weir_state::gc::{SinkFolders, sweep};
 use weir_state::journal::Journal;
-use weir_state::names::SinkFile;
+use weir_state::names::{SinkFile, TableFile};
 use weir_state::objects::Place;
 
+use super::changes::fold;
 use super::draw::Scenario;
-use super::life::{Lived, STATE, root};
+use super::job::Query;
+use super::late;
+use super::life::{Lived, Reached, STATE, root};
 
-pub(crate) async fn check(scenario: &Scenario, lived: &Lived) -> Result<(), String> {
-    let mut windows = committed(&lived.store, "out")?;
-    for (_, row) in &mut windows {
-        for column in ["window_start", "window_end"] {
-            row[column] = Value::from(millis(&row[column])?);
-        }
+const SINKS: [&str; 3] = ["out", "raw", "table"];
+
+pub(crate) async fn check(scenario: &Scenario, lived: &mut Lived) -> Result<(), String> {
+    let query = &scenario.query;
+    if query.with_files {
+        check_files(query, &lived.store, &mut lived.reached)?;
     }
-    check_order(&windows)?;
-    let rows: Vec<Value> = windows.into_iter().map(|(_, row)| row).collect();
-    check_output(&scenario.expected(), &rows)?;
-    check_raw(&scenario.expected_raw(), &committed(&lived.store, "raw")?)?;
+    if query.table.is_some() {
+        check_output(&query.expected(), &snapshot(&lived.store)?)?;
+    }
+    check_raw(&query.expected_raw(), &committed(&lived.store, "raw")?)?;
     check_folders(&lived.store).await
+}
+
+fn check_files(query: &Query, store: &SimStore, reached: &mut Reached) -> Result<(), String> {
+    let written = committed(store, "out")?;
+    let rows: Vec<Value> = if query.gives_changelog() {
+        fold(query, &written, reached)?
+    } else {
+        // Behind a session that is closed late rows may make another one at the same place.
+        if !query.has_late {
+            check_order(&written)?;
+        }
+        written.into_iter().map(|(_, row)| row).collect()
+    };
+    if query.has_late {
+        late::check(query, &rows, reached)
+    } else {
+        check_output(&query.expected(), &rows)
+    }
 }
 
 /// All rows of a sink's committed files in the order of their checkpoints, with their files.
@@ -37,13 +58,41 @@ fn committed(store: &SimStore, folder: &str) -> Result<Vec<(SinkFile, Value)>, S
     files.sort_by_key(|(file, name)| (file.checkpoint, name.clone()));
     let mut rows = Vec::new();
     for (file, name) in files {
-        let bytes = store.peek(&Path::from(name.as_str())).ok_or("a file vanished")?;
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let row = serde_json::from_slice(line).map_err(|error| format!("{name}: {error}"))?;
-            rows.push((file.clone(), row));
-        }
+        rows.extend(rows_of(store, &name)?.into_iter().map(|row| (file.clone(), row)));
     }
     Ok(rows)
+}
+
+/// The rows of an ndjson file, times in milliseconds.
+fn rows_of(store: &SimStore, name: &str) -> Result<Vec<Value>, String> {
+    let bytes = store.peek(&Path::from(name)).ok_or("a file vanished")?;
+    let mut rows = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let mut row: Value =
+            serde_json::from_slice(line).map_err(|error| format!("{name}: {error}"))?;
+        for column in ["window_start", "window_end", "time"] {
+            if let Some(time) = row.get_mut(column) {
+                *time = Value::from(millis(time)?);
+            }
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// The rows of the one snapshot that lies in the table's folder.
+fn snapshot(store: &SimStore) -> Result<Vec<Value>, String> {
+    let mut rows = Vec::new();
+    let mut last: Option<TableFile> = None;
+    for (name, _) in store.names() {
+        let Some(file) = name.strip_prefix("table/").and_then(TableFile::parse) else { continue };
+        if let Some(last) = last.filter(|last| last.checkpoint != file.checkpoint) {
+            return Err(format!("snapshots {last} and {file} lie there at once"));
+        }
+        rows.extend(rows_of(store, &name)?);
+        last = Some(file);
+    }
+    last.map(|_| rows).ok_or_else(|| "the table has no snapshot".to_owned())
 }
 
 /// The windows of a key were written in their order.
@@ -63,11 +112,11 @@ fn check_order(rows: &[(SinkFile, Value)]) -> Result<(), String> {
 /// path in the order in which it read them.
 fn check_raw(expected: &BTreeMap<i64, usize>, rows: &[(SinkFile, Value)]) -> Result<(), String> {
     let mut came: BTreeMap<i64, usize> = BTreeMap::new();
-    let mut last: BTreeMap<(u32, u32), i64> = BTreeMap::new();
+    let mut last: BTreeMap<(u64, u32, u32), i64> = BTreeMap::new();
     for (file, row) in rows {
         let event = row["seq"].as_i64().ok_or("a row without a number")?;
         *came.entry(event).or_default() += 1;
-        let path = (file.subtask, file.part);
+        let path = (file.generation.0, file.subtask, file.part);
         if let Some(before) = last.insert(path, event).filter(|before| *before >= event) {
             return Err(format!("event {event} in {file} comes behind {before}"));
         }
@@ -90,13 +139,15 @@ fn millis(time: &Value) -> Result<i64, String> {
 }
 
 /// As bags: every row as often as it must come.
-fn check_output(expected: &[Value], actual: &[Value]) -> Result<(), String> {
+pub(crate) fn check_output(expected: &[Value], actual: &[Value]) -> Result<(), String> {
     let count = |rows: &[Value]| {
         let mut bag: BTreeMap<String, i64> = BTreeMap::new();
         for row in rows {
             let mut row = row.clone();
             // Reading a float back may be off in the last place.
-            row["mean"] = Value::from(format!("{:.6}", row["mean"].as_f64().unwrap_or(f64::NAN)));
+            if let Some(mean) = row.get_mut("mean") {
+                *mean = Value::from(format!("{:.6}", mean.as_f64().unwrap_or(f64::NAN)));
+            }
             *bag.entry(row.to_string()).or_default() += 1;
         }
         bag
@@ -108,7 +159,8 @@ fn check_output(expected: &[Value], actual: &[Value]) -> Result<(), String> {
             let wanted: Value = serde_json::from_str(row).map_err(|error| error.to_string())?;
             let alike = |row: &&String| {
                 let row: Value = serde_json::from_str(row).unwrap_or_default();
-                row["key"] == wanted["key"] && row["window_start"] == wanted["window_start"]
+                let same = |column: &str| row.get(column) == wanted.get(column);
+                same("key") && same("bucket") && same("window_start")
             };
             let alike: Vec<_> = actual.keys().filter(alike).collect();
             return Err(format!("{row} came {came} times, not {times}; there is {alike:?}"));
@@ -131,16 +183,18 @@ async fn check_folders(store: &SimStore) -> Result<(), String> {
         let uri = format!("sim://{folder}");
         (folder.to_owned(), Place::new(Arc::new(store.clone()), Path::from(folder), uri))
     };
-    let sinks = SinkFolders::from(["out", "raw"].map(place));
+    let sinks = SinkFolders::from(SINKS.map(place));
     sweep(&journal, &sinks).await.map_err(|error| error.to_string())?;
     let named: BTreeSet<String> =
         journal.state().named_objects().into_iter().map(str::to_owned).collect();
     let folder = format!("{STATE}/{}/", journal.incarnation());
+    let is_staged =
+        |name: &str| SINKS.iter().any(|sink| name.starts_with(&format!("{sink}/_weir/")));
     let mut found = BTreeSet::new();
     for (name, _) in store.names() {
         if let Some(object) = name.strip_prefix(&format!("{folder}objects/")) {
             found.insert(object.to_owned());
-        } else if name.starts_with("out/_weir/") || name.starts_with("raw/_weir/") {
+        } else if is_staged(&name) {
             return Err(format!("{name} was left"));
         } else if name.starts_with(STATE)
             && !name.starts_with(&folder)
