@@ -34,12 +34,13 @@ use life::{Lived, Reached};
 pub(crate) const SEEDS: u64 = 200;
 
 /// What must happen at least once in [`SEEDS`] seeds; otherwise they show nothing.
-const MUST_HAPPEN: [&str; 49] = [
+const MUST_HAPPEN: [&str; 59] = [
     "call broken",
     "checkpoint",
     "coordinator crashed",
     "coordinator killed",
     "coordinator killed at the end",
+    "coordinator killed in a rescale",
     "coordinator made stale",
     "crash after",
     "crash after a send",
@@ -60,11 +61,19 @@ const MUST_HAPPEN: [&str; 49] = [
     "message lost",
     "message repeated",
     "message stalled",
+    "new worker killed in a rescale",
     "no window",
+    "other target in a rescale",
     "reads generate.keys",
     "reads generate.sequence",
     "reads ndjson",
     "relaxed order",
+    "rescale cancelled",
+    "rescaled in",
+    "rescaled out",
+    "rescaled over a slow store",
+    "rescaled to the same width",
+    "rescaled with a failover",
     "result revised",
     "result taken back",
     "rows into a table",
@@ -83,6 +92,7 @@ const MUST_HAPPEN: [&str; 49] = [
     "window onUpdate",
     "windows over windows",
     "worker killed",
+    "worker killed in a rescale",
     "workers taken over",
 ];
 

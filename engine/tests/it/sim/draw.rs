@@ -44,6 +44,12 @@ pub(crate) enum Blow {
     /// Two workers do not reach each other for a while, though the coordinator reaches both. Their
     /// connections break at once, or what is sent waits.
     Apart { workers: u64, breaks: bool, lasts: Duration },
+    /// So many replicas and slots are wanted from now on.
+    Rescale { replicas: u32, slots: u32 },
+    /// The replicas and slots of the beginning are wanted again.
+    Back,
+    /// The worker that was started last is killed.
+    NewWorker,
 }
 
 #[derive(Clone, Debug)]
@@ -77,8 +83,17 @@ impl Scenario {
         let width = (1 + draw.below(3), 1 + draw.below(2));
         let query = Query::draw(&mut draw, width == (1, 1));
         let small = |number| u32::try_from(number).expect("small");
-        let spec = job(&mut draw, &query, (small(width.0), small(width.1)));
-        let blows = (0..draw.below(4)).map(|_| blow(&mut draw)).collect();
+        let mut spec = job(&mut draw, &query, (small(width.0), small(width.1)));
+        let mut blows = Vec::new();
+        // The life of a group depends on the order of its rows, so on the width.
+        if !query.has_ttl() && draw.below(2) == 0 {
+            (0..=draw.below(2)).for_each(|_| blows.extend(rescale(&mut draw)));
+            // Long enough for new workers to start.
+            if let Verb::Source(source) = &mut spec.pipeline[0].verb {
+                source.rate = Some(500 + draw.below(1_500));
+            }
+        }
+        blows.extend((0..draw.below(4)).map(|_| blow(&mut draw)));
         let slow_ms = 1 + draw.below(20);
         Self {
             seed,
@@ -156,6 +171,10 @@ impl Scenario {
         }
     }
 
+    pub(crate) fn rescales(&self) -> bool {
+        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Rescale { .. }))
+    }
+
     /// What it is made of, to be counted over the seeds.
     pub(crate) fn kinds(&self) -> Vec<&'static str> {
         let mut kinds = self.query.kinds();
@@ -218,4 +237,25 @@ fn blow(draw: &mut Draw) -> (Duration, Blow) {
         _ => Blow::Apart { workers: draw.next(), breaks: draw.below(2) == 0, lasts: lasts(draw) },
     };
     (after, blow)
+}
+
+/// A rescale, and what comes in its way.
+fn rescale(draw: &mut Draw) -> Vec<(Duration, Blow)> {
+    let wanted = |draw: &mut Draw| {
+        let small = |number| u32::try_from(number).expect("small");
+        let (replicas, slots) = (small(1 + draw.below(4)), small(1 + draw.below(2)));
+        Blow::Rescale { replicas, slots }
+    };
+    let mut blows = vec![(draw.millis(1_500), wanted(draw))];
+    let next = match draw.below(8) {
+        0 => wanted(draw),
+        1 => Blow::Back,
+        2 => Blow::Coordinator { orphans_live: draw.millis(10_000) },
+        3 => Blow::Worker(draw.next()),
+        4 => Blow::NewWorker,
+        _ => return blows,
+    };
+    let within = [20, 80, 300, 600][usize::try_from(draw.below(4)).expect("small")];
+    blows.push((draw.millis(within), next));
+    blows
 }

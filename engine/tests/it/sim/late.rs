@@ -2,7 +2,7 @@
 //! watermark was when they came, so each result names its rows: those that a single reader of all
 //! would find in time must be there, the others may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use weir_engine::pipeline::spec::WindowSpec;
@@ -20,6 +20,7 @@ pub(crate) fn check(query: &Query, rows: &[Value], reached: &mut Reached) -> Res
         query.all_events().into_iter().map(|event| (event.seq, event)).collect();
     let mut used: BTreeMap<(i64, i64), usize> = BTreeMap::new();
     let mut expected = Vec::new();
+    let mut closed = BTreeSet::new();
     for row in rows {
         let start = row["window_start"].as_i64().ok_or("a row without a window")?;
         let end = row["window_end"].as_i64().ok_or("a row without a window")?;
@@ -33,6 +34,8 @@ pub(crate) fn check(query: &Query, rows: &[Value], reached: &mut Reached) -> Res
         }
         if let WindowSpec::Session { gap_ms } = window {
             check_session(&named, (start, end), gap_ms).map_err(|what| format!("{row}: {what}"))?;
+        } else if !closed.insert((key, start)) {
+            return Err(format!("the window of {row} was written twice"));
         }
         for event in &named {
             let place = if matches!(window, WindowSpec::Session { .. }) { 0 } else { start };

@@ -1,7 +1,8 @@
 //! Runs a job until it is finished, whatever dies on the way.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
+use weir_engine::pipeline::spec::JobSpec;
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random, task};
@@ -79,6 +81,13 @@ struct Running {
     workers: Workers,
     end: End,
     status: watch::Receiver<Status>,
+    target: watch::Sender<Target>,
+}
+
+impl Running {
+    fn is_moving(&self) -> bool {
+        self.status.borrow().phase == Phase::Rescaling
+    }
 }
 
 struct Nowhere;
@@ -100,6 +109,10 @@ struct World {
     workers: Workers,
     starts: u32,
     snapshots: Snapshots,
+    /// What the job's text says now.
+    target: Target,
+    /// Rescales that were counted.
+    rescales: u64,
 }
 
 /// First parts of a table's snapshots, as one sees them in the store.
@@ -166,6 +179,8 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         workers: Workers::default(),
         starts: 0,
         snapshots: Snapshots::default(),
+        target: Target::of(&scenario.spec),
+        rescales: 0,
     };
     world.live().await
 }
@@ -185,6 +200,7 @@ impl World {
             if self.scenario.query.table.is_some() {
                 self.snapshots.look(&self.store);
             }
+            self.look_at_rescales(&running);
             if clock::now() > stuck {
                 let (starts, status) = (self.starts, running.status.borrow());
                 return Err(format!("stuck after {STUCK_AFTER:?} and {starts} starts: {status:?}"));
@@ -237,11 +253,28 @@ impl World {
                 let alive = running.workers.alive();
                 if !alive.is_empty() {
                     self.reached.count("worker killed", 1);
+                    self.in_a_rescale(running, "worker killed in a rescale");
                     alive[usize::try_from(which).expect("64 bits") % alive.len()].process.kill();
                 }
             }
+            Blow::NewWorker => {
+                if let Some(worker) = running.workers.alive().last() {
+                    self.in_a_rescale(running, "new worker killed in a rescale");
+                    worker.process.kill();
+                }
+            }
+            Blow::Rescale { replicas, slots } => {
+                self.in_a_rescale(running, "other target in a rescale");
+                self.retarget(running, replicas, slots);
+            }
+            Blow::Back => {
+                self.in_a_rescale(running, "rescale cancelled");
+                let (replicas, slots) = (self.scenario.spec.replicas, self.scenario.spec.slots);
+                self.retarget(running, replicas, slots);
+            }
             Blow::Coordinator { orphans_live } => {
                 self.reached.count("coordinator killed", 1);
+                self.in_a_rescale(running, "coordinator killed in a rescale");
                 running.process.kill();
                 self.orphan(running, orphans_live);
                 *running = self.start();
@@ -263,12 +296,41 @@ impl World {
                     clock::sleep(lasts).await;
                     network.join_again(&address);
                     let wakes = worker.is_stale() && !worker.process.is_killed();
-                    woken.fetch_add(u64::from(wakes), Ordering::Relaxed);
+                    woken.fetch_add(u64::from(wakes), atomic::Ordering::Relaxed);
                 })
                 .detach();
             }
             Blow::Apart { workers, breaks, lasts } => self.part(running, workers, breaks, lasts),
         }
+    }
+
+    fn in_a_rescale(&mut self, running: &Running, what: &'static str) {
+        self.reached.count(what, u64::from(running.is_moving()));
+    }
+
+    /// The job's text is changed, and whoever runs it sees that.
+    fn retarget(&mut self, running: &Running, replicas: u32, slots: u32) {
+        self.target = Target { replicas, slots, ..self.target };
+        self.reached.count("target changed", 1);
+        running.target.send_replace(self.target);
+    }
+
+    fn look_at_rescales(&mut self, running: &Running) {
+        let status = running.status.borrow();
+        let Some(last) = status.last_rescale.filter(|_| status.rescales > self.rescales) else {
+            return;
+        };
+        self.rescales = status.rescales;
+        let width = |(replicas, slots)| replicas * slots;
+        let what = match width(last.to).cmp(&width(last.from)) {
+            _ if last.pause_ms.is_none() => "rescaled with a failover",
+            Ordering::Greater => "rescaled out",
+            Ordering::Less => "rescaled in",
+            Ordering::Equal => "rescaled to the same width",
+        };
+        self.reached.count(what, 1);
+        let is_slow = last.pause_ms.is_some() && self.scenario.slow_ms >= 15;
+        self.reached.count("rescaled over a slow store", u64::from(is_slow));
     }
 
     fn part(&mut self, running: &Running, workers: u64, breaks: bool, lasts: Duration) {
@@ -324,10 +386,10 @@ impl World {
         let mut cluster =
             SimCluster::new(self.store.clone(), self.network.clone(), workers.clone());
         let request = self.request();
+        let (retarget, target) = watch::channel(Target::of(&request.spec));
         let told = Arc::clone(&end);
         drop(process.spawn(async move {
             let (_keep, wanted) = watch::channel(Wanted::Run);
-            let (_target, target) = watch::channel(Target::of(&request.spec));
             let ended = match Box::pin(begin(request)).await {
                 Ok(Begun::Finished(_)) => Ok(Phase::Finished),
                 Ok(Begun::Ready(job)) => {
@@ -339,12 +401,13 @@ impl World {
             };
             *told.lock().expect("not poisoned") = Some(ended);
         }));
-        Running { process, workers, end, status }
+        Running { process, workers, end, status, target: retarget }
     }
 
     fn request(&self) -> Request {
+        let Target { replicas, slots, checkpoint } = self.target;
         Request {
-            spec: self.scenario.spec.clone(),
+            spec: JobSpec { replicas, slots, checkpoint, ..self.scenario.spec.clone() },
             root: root(&self.store),
             state_uri: STATE.to_owned(),
             base_folder: String::new(),
@@ -369,7 +432,7 @@ impl World {
         }
         let sends = self.network.counters().sent;
         self.reached.add_network(&self.network.counters());
-        self.reached.count("stale worker woken", self.woken.load(Ordering::Relaxed));
+        self.reached.count("stale worker woken", self.woken.load(atomic::Ordering::Relaxed));
         let mut trace_hash = self.store.trace_hash() ^ self.network.trace_hash().rotate_left(1);
         for (name, _) in self.store.names() {
             let bytes = self.store.peek(&Path::from(name.as_str())).unwrap_or_default();
