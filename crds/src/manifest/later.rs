@@ -55,7 +55,7 @@ pub(super) fn is_value(place: &str, node: &Node) -> bool {
     let values: &[&str] = match place {
         "spec.pipeline[].source.files.format" => &["csv"],
         "spec.pipeline[].source.files.onError" => &["skip", "deadLetter"],
-        "spec.pipeline[].sink.files.format" => &["csv"],
+        "spec.pipeline[].sink.files.format" | "spec.pipeline[].sink.table.format" => &["csv"],
         _ => &[],
     };
     let named = node.words().or_else(|| node.entries().first().map(|(key, _)| key.text.as_str()));

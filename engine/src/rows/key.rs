@@ -1,4 +1,5 @@
-//! Canonical keys: one encoding of key columns for hashing, exchange and state.
+//! Canonical keys: one encoding of key columns for hashing, exchange and state. Whole rows that are
+//! kept in state are encoded alike; only they may have lists and structs.
 //!
 //! Equal keys have equal bytes and different keys different ones: −0.0 equals 0.0, all NaNs are
 //! equal, null equals itself, int32 equals int64, decimals equal by value whatever their scale, a
@@ -7,6 +8,7 @@
 //! by docs/design/0005-protocol.md and the golden test; the state store knows them only as bytes.
 //!
 //! - `key.rs` — [`Keys`]: all rows of a batch at once, with their hashes.
+//! - `nested.rs` — lists and structs: what is in them is encoded first, as rows of its own.
 //! - `decode.rs` — key bytes back to column values.
 
 use std::sync::Arc;
@@ -21,9 +23,11 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 use bytes::Bytes;
+use nested::Prepared;
 use xxhash_rust::xxh3::xxh3_64;
 
 mod decode;
+mod nested;
 
 pub use decode::decode_keys;
 
@@ -37,12 +41,14 @@ const STRING: u8 = 6;
 const BINARY: u8 = 7;
 const DATE: u8 = 8;
 const TIMESTAMP: u8 = 9;
+const LIST: u8 = 10;
+const STRUCT: u8 = 11;
 
 /// Key columns can't be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A type that can't be a key. The check of a job refuses it before.
-    #[error("a column of type {0} can't be a key")]
+    /// A type that has no canonical form. The check of a job refuses it before.
+    #[error("a column of type {0} can't be kept")]
     Type(DataType),
     /// A value or a column is not what its type says.
     #[error("cannot read key column")]
@@ -77,25 +83,9 @@ pub fn is_key_type(data_type: &DataType) -> bool {
 impl Keys {
     /// Encodes `columns` of `rows` rows each. Without columns all keys are empty (and equal).
     ///
-    /// Errors: a type that can't be a key.
+    /// Errors: a type that has no canonical form.
     pub fn encode(columns: &[ArrayRef], rows: usize) -> Result<Self, KeyError> {
-        let columns = columns.iter().map(canonical_column).collect::<Result<Vec<_>, _>>()?;
-        let mut widths = vec![0; rows];
-        for column in &columns {
-            encode_column(column, &mut Measure { widths: &mut widths })?;
-        }
-        let mut offsets = Vec::with_capacity(rows + 1);
-        let mut end = 0;
-        offsets.push(end);
-        for width in widths {
-            end += width;
-            offsets.push(end);
-        }
-        let mut bytes = vec![0; end];
-        let mut cursors = offsets.clone();
-        for column in &columns {
-            encode_column(column, &mut Write { bytes: &mut bytes, cursors: &mut cursors })?;
-        }
+        let Encoded { bytes, offsets } = Encoded::new(columns, rows)?;
         let hashes = offsets.windows(2).map(|key| xxh3_64(&bytes[key[0]..key[1]])).collect();
         Ok(Self { bytes: Bytes::from(bytes), offsets, hashes })
     }
@@ -123,6 +113,41 @@ impl Keys {
     /// XXH3-64 of each key.
     pub fn hashes(&self) -> &[u64] {
         &self.hashes
+    }
+}
+
+/// The bytes of rows, one behind the other.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// Where each row begins, and the end of the last one.
+    offsets: Vec<usize>,
+}
+
+impl Encoded {
+    fn new(columns: &[ArrayRef], rows: usize) -> Result<Self, KeyError> {
+        let columns = columns.iter().map(Prepared::new).collect::<Result<Vec<_>, _>>()?;
+        let mut widths = vec![0; rows];
+        for column in &columns {
+            column.encode(&mut Measure { widths: &mut widths })?;
+        }
+        let mut offsets = Vec::with_capacity(rows + 1);
+        let mut end = 0;
+        offsets.push(end);
+        for width in widths {
+            end += width;
+            offsets.push(end);
+        }
+        let mut bytes = vec![0; end];
+        let mut cursors = offsets.clone();
+        for column in &columns {
+            column.encode(&mut Write { bytes: &mut bytes, cursors: &mut cursors })?;
+        }
+        Ok(Self { bytes, offsets })
+    }
+
+    /// The bytes of these rows.
+    fn rows(&self, first: usize, end: usize) -> &[u8] {
+        &self.bytes[self.offsets[first]..self.offsets[end]]
     }
 }
 

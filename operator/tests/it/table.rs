@@ -96,6 +96,38 @@ fn parquet_and_an_empty_table_are_files_too() {
 }
 
 #[test]
+fn lists_are_kept_and_two_rows_of_a_key_are_named() {
+    let folder = Folder::new();
+    let job = |key: &str, uri: &str| {
+        format!(
+            "apiVersion: weir.dev/v1alpha1\nkind: StatefulJob\nmetadata: {{name: lists}}\nspec:\n  \
+             replicas: 2\n  pipeline:\n    - id: events\n      source: {{generate: {{keys: {{count: 6, \
+             distinct: 2}}}}}}\n    - id: odd\n      from: events\n      select: [key, seq, \"seq % 2 = \
+             1 as odd\"]\n    - id: lists\n      from: odd\n      aggregate:\n        key: [key, \
+             odd]\n        values: [array_agg(seq) as numbers]\n    - id: out\n      from: lists\n      \
+             sink: {{table: {{uri: {uri}, key: {key}}}}}\n"
+        )
+    };
+    folder.write("job.yaml", &job("[key, odd]", "out"));
+    folder.weir(&["run", "job.yaml"]).check(0, &["finished"]);
+    // Keys of the first six events: those of the generator's test, for two keys.
+    let expected = [
+        r#"{"key":"k00000000","odd":false,"numbers":[2,4]}"#,
+        r#"{"key":"k00000000","odd":true,"numbers":[1,5]}"#,
+        r#"{"key":"k00000001","odd":false,"numbers":[0]}"#,
+        r#"{"key":"k00000001","odd":true,"numbers":[3]}"#,
+    ];
+    let rows = folder.rows("out");
+    assert_eq!(rows.keys().collect::<Vec<_>>(), expected);
+
+    folder.write("job.yaml", &job("[key]", "two").replace("name: lists", "name: two"));
+    let refused = folder.weir(&["run", "job.yaml"]);
+    refused.check(1, &["out: key k0000000", "2 rows of this key are live at once, {\"key\":"]);
+    refused.check(1, &["\"odd\":false,\"numbers\":[", "\"odd\":true,\"numbers\":["]);
+    assert!(folder.files("two").is_empty());
+}
+
+#[test]
 fn a_table_without_its_key_is_refused_by_name() {
     let folder = Folder::new();
     folder.write("job.yaml", &manifest(None, "").replace("key: [key]", "key: [kye]"));

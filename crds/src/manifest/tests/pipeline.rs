@@ -83,11 +83,10 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
             &[&later(&format!("{sink}.files.{field}"), &format!("`{field}`"))],
         );
     }
-    {
-        let format = "csv";
+    for (kind, rest) in [("files", ""), ("table", ", key: [k]")] {
         check_sink(
-            &format!("{{files: {{uri: a, format: {format}}}}}"),
-            &[&later(&format!("{sink}.files.format"), &format!("`{format}`"))],
+            &format!("{{{kind}: {{uri: a, format: csv{rest}}}}}"),
+            &[&later(&format!("{sink}.{kind}.format"), "`csv`")],
         );
     }
 }

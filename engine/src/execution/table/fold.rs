@@ -53,8 +53,8 @@ pub(crate) enum Current {
     Gone,
     /// This one.
     Row(Bytes),
-    /// So many, among them this one.
-    Several(i64, Bytes),
+    /// So many; the first two of them.
+    Several(i64, [Bytes; 2]),
     /// A row was taken back more often than it came.
     Missing(Bytes),
 }
@@ -116,10 +116,14 @@ impl Held {
                 [(row, 1)] => Current::Row(row.clone()),
                 several => match several.iter().find(|(_, count)| *count < 0) {
                     Some((row, _)) => Current::Missing(row.clone()),
-                    None => Current::Several(
-                        several.iter().map(|(_, count)| count).sum(),
-                        several[0].0.clone(),
-                    ),
+                    None => {
+                        let first = &several[0];
+                        let second = if first.1 > 1 { first } else { &several[1] };
+                        Current::Several(
+                            several.iter().map(|(_, count)| count).sum(),
+                            [first.0.clone(), second.0.clone()],
+                        )
+                    }
                 },
             },
         }

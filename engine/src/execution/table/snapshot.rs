@@ -20,10 +20,14 @@ use crate::objects::Location;
 use crate::pipeline::spec::SinkFormat;
 use crate::protocol::Piece;
 use crate::rows::Rows;
+use crate::sink::encode::Encoder;
 use crate::sink::files::{FileEncoder, OpenFile};
 use crate::sink::names::staged_name;
 use crate::sink::upload::Upload;
 use crate::sink::{SinkError, WriterId, below};
+
+/// Characters of a row that a message shows.
+const ROW_CHARS_MAX: usize = 200;
 
 /// What all snapshots of one subtask share.
 #[derive(Clone)]
@@ -103,12 +107,14 @@ impl Snapshots {
             match held.current() {
                 Current::Gone => {}
                 Current::Row(row) => rows.push(row),
-                Current::Several(count, row) => {
+                Current::Several(count, [one, other]) => {
                     let message = format!(
-                        "{count} rows of this key are live at once, and a table has one for each; \
-                         take a `key` that tells them apart"
+                        "{count} rows of this key are live at once, {} and {}, and a table has one \
+                         for each key; take a `key` that tells them apart",
+                        self.text(&one),
+                        self.text(&other)
                     );
-                    return Err(self.of_key(&row, message));
+                    return Err(self.of_key(&one, message));
                 }
                 Current::Missing(row) => {
                     let message = "a row of this key was taken back that never came".to_owned();
@@ -132,6 +138,23 @@ impl Snapshots {
             Err(error) => format!("{row:?} ({error})"),
         };
         StageError::Key { step: self.writer.step.clone(), key, message }
+    }
+
+    /// A row as ndjson, cut.
+    fn text(&self, row: &Bytes) -> String {
+        let text = || {
+            let columns = self.columns.read(std::slice::from_ref(row)).ok()?;
+            let batch = RecordBatch::try_new(SchemaRef::clone(&self.schema), columns).ok()?;
+            let mut line = Vec::new();
+            let encoder = Encoder::new(&self.schema, false).ok()?;
+            encoder.rows(&Rows::plain(batch)).line(0, &mut line);
+            Some(String::from_utf8_lossy(&line).trim_end().to_owned())
+        };
+        let text = text().unwrap_or_else(|| format!("{row:?}"));
+        if text.chars().count() <= ROW_CHARS_MAX {
+            return text;
+        }
+        text.chars().take(ROW_CHARS_MAX).chain(['…']).collect()
     }
 
     fn damaged(&self, error: &dyn std::error::Error) -> StageError {
@@ -212,8 +235,9 @@ mod tests {
         };
         assert_eq!(
             said(stored(&[(0, Kind::Insert), (1, Kind::Insert)])),
-            "latest: key N1: 2 rows of this key are live at once, and a table has one for each; \
-             take a `key` that tells them apart"
+            "latest: key N1: 2 rows of this key are live at once, {\"key\":\"N1\",\"n\":1} and \
+             {\"key\":\"N1\",\"n\":2}, and a table has one for each key; take a `key` that tells \
+             them apart"
         );
         assert_eq!(
             said(stored(&[(2, Kind::Delete)])),

@@ -42,7 +42,15 @@ fn table(table: &TableSpec, input: &RowType, report: &mut Report<'_>) -> Outcome
     let mut key = Vec::with_capacity(table.key.len());
     for (item, name) in table.key.iter().enumerate() {
         match input.schema.column_with_name(name) {
-            Some((index, _)) => key.push(index),
+            Some((index, field)) => {
+                // A column without a type of ours is named below.
+                if refused_column(field).is_none() && !is_key_type(field.data_type()) {
+                    let kind = types::print(field.data_type());
+                    let message = format!("column `{name}` is {kind}, which cannot be a key");
+                    report.add(&format!("{PLACE}.key[{item}]"), message);
+                }
+                key.push(index);
+            }
             None => {
                 let message = weir_expr::unknown_column(name, &input.schema).to_string();
                 report.add(&format!("{PLACE}.key[{item}]"), message);
@@ -58,10 +66,6 @@ fn table(table: &TableSpec, input: &RowType, report: &mut Report<'_>) -> Outcome
     for field in input.schema.fields() {
         if let Some(message) = refused_column(field) {
             report.add(PLACE, format!("{message}; leave it out with a select"));
-        } else if !is_key_type(field.data_type()) {
-            let (name, kind) = (field.name(), types::print(field.data_type()));
-            let what = "which a table cannot keep yet (not built yet); leave it out with a select";
-            report.add(PLACE, format!("column `{name}` is {kind}, {what}"));
         }
     }
     let sound = report.problems.len() == before;

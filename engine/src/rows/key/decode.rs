@@ -1,22 +1,25 @@
-//! Key bytes back to column values, for the output of a keyed step.
+//! Key bytes back to column values, for the output of a keyed step and rows that were kept.
+
+use std::sync::Arc;
 
 use arrow::array::{
     ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
-    Float64Builder, Int32Builder, Int64Builder, NullBuilder, StringBuilder,
+    Float64Builder, Int32Builder, Int64Builder, ListArray, NullBuilder, StringBuilder, StructArray,
     TimestampMillisecondBuilder,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute;
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use bytes::Bytes;
 
 use super::{
-    BINARY, DATE, DECIMAL, FALSE, FLOAT, INTEGER, KeyError, NULL, STRING, TIMESTAMP, TRUE,
-    canonical_type,
+    BINARY, DATE, DECIMAL, FALSE, FLOAT, INTEGER, KeyError, LIST, NULL, STRING, STRUCT, TIMESTAMP,
+    TRUE, canonical_type,
 };
 
 /// The columns of many keys: column i has type and name of `fields[i]`, row j comes from `keys[j]`.
 ///
-/// Errors: bytes that are no key of these fields, or a field of a type that can't be a key.
+/// Errors: bytes that are no key of these fields, or a field of a type that has none.
 pub fn decode_keys<F: AsRef<Field>>(
     keys: &[Bytes],
     fields: &[F],
@@ -48,11 +51,40 @@ enum Column {
     Binary(BinaryBuilder),
     Date(Date32Builder),
     Timestamp(TimestampMillisecondBuilder),
+    List(Box<List>),
+    Struct(Struct),
+}
+
+/// Lists: the ends of all of them among their elements.
+struct List {
+    field: FieldRef,
+    elements: Column,
+    count: i32,
+    ends: Vec<i32>,
+    valid: Vec<bool>,
+}
+
+struct Struct {
+    fields: Fields,
+    columns: Vec<Column>,
+    valid: Vec<bool>,
 }
 
 impl Column {
     fn new(data_type: &DataType, rows: usize) -> Result<Self, KeyError> {
         let plain = match data_type {
+            DataType::List(field) => {
+                let elements = Self::new(field.data_type(), rows)?;
+                let field = FieldRef::clone(field);
+                let (ends, valid) = (vec![0], Vec::with_capacity(rows));
+                return Ok(Self::List(Box::new(List { field, elements, count: 0, ends, valid })));
+            }
+            DataType::Struct(fields) => {
+                let columns = fields.iter().map(|field| Self::new(field.data_type(), rows));
+                let columns = columns.collect::<Result<Vec<_>, _>>()?;
+                let (fields, valid) = (fields.clone(), Vec::with_capacity(rows));
+                return Ok(Self::Struct(Struct { fields, columns, valid }));
+            }
             DataType::Dictionary(_, values) => values.as_ref(),
             other => other,
         };
@@ -111,6 +143,8 @@ impl Column {
             (Self::Date(builder), DATE) => builder.append_value(reader.date()?),
             (Self::Timestamp(builder), NULL) => builder.append_null(),
             (Self::Timestamp(builder), TIMESTAMP) => builder.append_value(reader.integer()?),
+            (Self::List(lists), tag) => lists.append(tag, reader)?,
+            (Self::Struct(structs), tag) => structs.append(tag, reader)?,
             _ => return Err(reader.damaged("a value of the column's type")),
         }
         Ok(())
@@ -118,6 +152,8 @@ impl Column {
 
     fn finish(self, field: &Field) -> Result<ArrayRef, KeyError> {
         let mut builder: Box<dyn ArrayBuilder> = match self {
+            Self::List(lists) => return lists.finish(),
+            Self::Struct(structs) => return structs.finish(),
             Self::Null(builder) => Box::new(builder),
             Self::Boolean(builder) => Box::new(builder),
             Self::Int32(builder) => Box::new(builder),
@@ -134,6 +170,58 @@ impl Column {
             return Ok(column);
         }
         compute::cast(&column, field.data_type()).map_err(KeyError::Column)
+    }
+}
+
+impl List {
+    fn append(&mut self, tag: u8, reader: &mut Reader<'_>) -> Result<(), KeyError> {
+        if tag == LIST {
+            let length = reader.sized()?.len();
+            let end = reader.offset;
+            let mut inside = Reader { key: &reader.key[..end], offset: end - length };
+            while inside.offset < end {
+                self.elements.append(&mut inside)?;
+                let more = self.count.checked_add(1);
+                self.count = more.ok_or_else(|| inside.damaged("fewer than 2^31 elements"))?;
+            }
+        } else if tag != NULL {
+            return Err(reader.damaged("a list"));
+        }
+        self.ends.push(self.count);
+        self.valid.push(tag == LIST);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<ArrayRef, KeyError> {
+        let elements = self.elements.finish(&self.field)?;
+        let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
+        let valid = NullBuffer::from(self.valid);
+        let lists = ListArray::try_new(self.field, ends, elements, Some(valid));
+        Ok(Arc::new(lists.map_err(KeyError::Column)?))
+    }
+}
+
+impl Struct {
+    fn append(&mut self, tag: u8, reader: &mut Reader<'_>) -> Result<(), KeyError> {
+        for column in &mut self.columns {
+            match tag {
+                STRUCT => column.append(reader)?,
+                NULL => column.append(&mut Reader { key: &[NULL], offset: 0 })?,
+                _ => return Err(reader.damaged("a struct")),
+            }
+        }
+        self.valid.push(tag == STRUCT);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<ArrayRef, KeyError> {
+        let rows = self.valid.len();
+        let columns = self.columns.into_iter().zip(&self.fields);
+        let columns =
+            columns.map(|(column, field)| column.finish(field)).collect::<Result<_, _>>()?;
+        let valid = Some(NullBuffer::from(self.valid));
+        let structs = StructArray::try_new_with_length(self.fields, columns, valid, rows);
+        Ok(Arc::new(structs.map_err(KeyError::Column)?))
     }
 }
 

@@ -5,8 +5,9 @@
 
 use arrow::array::{
     BinaryArray, Date32Array, DictionaryArray, Float64Array, Int32Array, Int64Array,
-    LargeStringArray, NullArray, StringArray, TimestampMillisecondArray,
+    LargeStringArray, ListArray, NullArray, StringArray, StructArray, TimestampMillisecondArray,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::Field;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -219,9 +220,61 @@ fn without_columns_all_keys_are_one() {
 fn types_that_cannot_be_keys_are_named() {
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
     assert!(!is_key_type(&list) && is_key_type(&DataType::Utf8));
-    let column = arrow::array::new_null_array(&list, 1);
+    let column = arrow::array::new_null_array(&DataType::Time32(TimeUnit::Second), 1);
     let error = Keys::encode(&[column], 1).unwrap_err();
-    assert!(error.to_string().contains("can't be a key"), "{error}");
+    assert!(error.to_string().contains("Time32(s) can't be kept"), "{error}");
+}
+
+/// `[[1, null], null, [], [2]]` and a struct of such lists and a text, one of them null.
+fn nested() -> Vec<ArrayRef> {
+    let numbers = [Some(vec![Some(1), None]), None, Some(vec![]), Some(vec![Some(2)])];
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(numbers);
+    let lists: ArrayRef = Arc::new(lists);
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("x"), Some("y"), None, Some("z")]));
+    let fields = vec![
+        Field::new("l", lists.data_type().clone(), true),
+        Field::new("t", DataType::Utf8, true),
+    ];
+    let columns = vec![Arc::clone(&lists), texts];
+    let valid = NullBuffer::from(vec![true, true, true, false]);
+    let structs: ArrayRef = Arc::new(StructArray::new(fields.into(), columns, Some(valid)));
+    let item = Arc::new(Field::new("item", structs.data_type().clone(), true));
+    let ends = OffsetBuffer::new(vec![0, 1, 1, 4, 4].into());
+    let valid = NullBuffer::from(vec![true, false, true, true]);
+    let deep = ListArray::new(item, ends, Arc::clone(&structs), Some(valid));
+    vec![lists, structs, Arc::new(deep)]
+}
+
+#[test]
+fn lists_and_structs_come_back_as_they_were_from_any_slice() {
+    let columns = nested();
+    for (first, count) in [(0, 4), (1, 3), (2, 1), (4, 0)] {
+        let columns: Vec<ArrayRef> =
+            columns.iter().map(|column| column.slice(first, count)).collect();
+        let rows = Keys::encode(&columns, count).unwrap();
+        let rows: Vec<Bytes> = (0..count).map(|row| rows.key_bytes(row)).collect();
+        let field = |column: &ArrayRef| Field::new("c", column.data_type().clone(), true);
+        let fields: Vec<Field> = columns.iter().map(field).collect();
+        assert_eq!(decode_keys(&rows, &fields).unwrap(), columns);
+        for row in rows {
+            let cut = decode_keys(&[row.slice(..row.len() - 1)], &fields).unwrap_err();
+            assert!(cut.to_string().contains("damaged"), "{cut}");
+        }
+    }
+}
+
+#[test]
+fn the_bytes_of_lists_and_structs_never_change() {
+    let columns = nested();
+    let hex = |column: usize, row: usize| -> String {
+        let keys = Keys::encode(&columns[column..=column], 4).unwrap();
+        keys.key(row).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let one = "0a0a03800000000000000100";
+    assert_eq!([hex(0, 0), hex(0, 1), hex(0, 2)], [one, "00", "0a00"]);
+    assert_eq!([hex(1, 0), hex(1, 2)], [&format!("0b{one}060178"), "0b0a0000"]);
+    assert_eq!(hex(1, 3), "00");
+    assert_eq!(hex(2, 2), "0a0a0b000601790b0a000000");
 }
 
 #[test]

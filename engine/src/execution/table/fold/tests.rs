@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, StringArray};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{Int64Array, ListArray, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type};
 use proptest::prelude::*;
 
 use super::*;
@@ -70,11 +70,11 @@ fn what_is_not_one_row_is_told() {
     assert_eq!((held.current(), held.encode()), (Current::Gone, None));
     held.change(Kind::Insert, one.clone());
     held.change(Kind::Insert, two.clone());
-    assert_eq!(held.current(), Current::Several(2, one.clone()));
+    assert_eq!(held.current(), Current::Several(2, [one.clone(), two.clone()]));
     held.change(Kind::Before, one.clone());
     assert_eq!(held.current(), Current::Row(two.clone()));
     held.change(Kind::After, two.clone());
-    assert_eq!(held.current(), Current::Several(2, two));
+    assert_eq!(held.current(), Current::Several(2, [two.clone(), two]));
 }
 
 #[test]
@@ -133,5 +133,19 @@ proptest! {
             held = held.encode().map_or_else(Held::nothing, |bytes| Held::decode(&bytes).unwrap());
         }
         prop_assert_eq!(held.current(), Current::Row(row(*second.last().unwrap())));
+    }
+}
+
+#[test]
+fn ties_of_rows_with_lists_are_broken_by_their_elements() {
+    let lists = |elements: Option<Vec<Option<i64>>>| -> ArrayRef {
+        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([elements]))
+    };
+    let field = Field::new("l", lists(None).data_type().clone(), true);
+    let columns = Columns::new(&Schema::new(vec![field]));
+    let rows = [Some(vec![Some(1), Some(5)]), Some(vec![Some(1), None]), Some(vec![Some(2)]), None];
+    let rows = rows.map(|elements| Keys::encode(&[lists(elements)], 1).unwrap().key_bytes(0));
+    for pair in rows.windows(2) {
+        assert_eq!(columns.compare(&pair[0], &pair[1]).unwrap(), Ordering::Less);
     }
 }
