@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{AT_LEAST_1S, AT_LEAST_100MS, set_once};
-use crate::units::{Duration, Quantity};
+use crate::units::{Duration, Percent, Quantity};
 
 mod sink;
 mod source;
@@ -216,11 +216,21 @@ pub struct FailoverSpec {
     #[schemars(extend("x-weir-min" = "1s"))]
     #[x_kube(validation = Rule::new(AT_LEAST_1S).message("within is at least 1s"))]
     pub within: Duration,
+
+    /// A job that lost workers goes on at once on those that live if they are at least this part
+    /// of `replicas`, rounded up, and takes its whole width again when the others are replaced.
+    #[serde(default = "min_survivors")]
+    pub min_survivors: Percent,
 }
 
 impl Default for FailoverSpec {
     fn default() -> Self {
-        Self { timeout: failover_timeout(), restarts: restarts(), within: within() }
+        Self {
+            timeout: failover_timeout(),
+            restarts: restarts(),
+            within: within(),
+            min_survivors: min_survivors(),
+        }
     }
 }
 
@@ -258,6 +268,10 @@ fn failover_timeout() -> Duration {
 
 fn restarts() -> u32 {
     10
+}
+
+fn min_survivors() -> Percent {
+    Percent::HALF
 }
 
 fn within() -> Duration {

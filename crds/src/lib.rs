@@ -32,4 +32,4 @@ pub use job::{
     TableSink, Verb, WindowSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
-pub use units::{Duration, InvalidUnit, Quantity};
+pub use units::{Duration, InvalidUnit, Percent, Quantity};

@@ -1,7 +1,7 @@
 //! Durations and sizes as a manifest writes them.
 //!
 //! [`Duration`] is one number and one unit (`250ms`, `10s`, `5m`, `1h`, `7d`); [`Quantity`] is a
-//! Kubernetes quantity in bytes (`512Mi`). Both are checked when they are made, so nobody behind
+//! Kubernetes quantity in bytes (`512Mi`); [`Percent`] a part of a whole (`50%`). All are checked when they are made, so nobody behind
 //! this file meets a text that does not parse.
 
 use std::borrow::Cow;
@@ -36,6 +36,12 @@ pub enum InvalidUnit {
     /// Not a Kubernetes quantity.
     #[error("`{text}` is not a size; write bytes as a Kubernetes quantity, as in 64Mi")]
     Quantity {
+        /// What was found.
+        text: String,
+    },
+    /// Not a part of a whole.
+    #[error("`{text}` is not a part of a whole; write 0% to 100%, as in 50%")]
+    Percent {
         /// What was found.
         text: String,
     },
@@ -261,6 +267,72 @@ impl JsonSchema for Quantity {
     }
 }
 
+/// A part of a whole, in whole percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u32);
+
+impl Percent {
+    /// A half; for defaults.
+    pub(crate) const HALF: Self = Self(50);
+
+    /// 0 to 100.
+    #[must_use]
+    pub fn as_u32(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for Percent {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let digits = text.strip_suffix('%').filter(|digits| {
+            (1..=3).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        let percent =
+            digits.and_then(|digits| digits.parse().ok()).filter(|percent| *percent <= 100);
+        percent.map(Self).ok_or_else(|| InvalidUnit::Percent { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Percent {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^(100|[0-9]{1,2})%$",
+            "maxLength": 4,
+            "x-weir": "percent",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +361,16 @@ mod tests {
             assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
         }
         assert_eq!("3600s".parse::<Duration>().unwrap().to_string(), "1h");
+    }
+
+    #[test]
+    fn percentages_are_whole_and_have_their_sign() {
+        let percent = |text: &str| text.parse::<Percent>().map(Percent::as_u32);
+        assert_eq!((percent("0%"), percent("50%"), percent("100%")), (Ok(0), Ok(50), Ok(100)));
+        for text in ["", "%", "50", "101%", "0100%", "-1%", "1.5%", "50 %"] {
+            assert!(matches!(percent(text), Err(InvalidUnit::Percent { .. })), "{text}");
+        }
+        assert_eq!(Percent::HALF.to_string(), "50%");
     }
 
     #[test]

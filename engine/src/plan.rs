@@ -22,8 +22,12 @@ pub struct JobView {
     pub deployed: Option<Crew>,
     /// The one that is to follow it, as far as that has been begun.
     pub next: Option<Crew>,
+    /// Workers that suffice while the others are being replaced: once a generation has run.
+    pub enough: u32,
     /// Incarnations that do not answer any more, whatever their process looks like.
     pub lost: BTreeSet<String>,
+    /// Incarnations that were asked to end: they work until a generation without them has begun.
+    pub leaving: BTreeSet<String>,
 }
 
 /// Who runs a generation, and how wide it is.
@@ -127,7 +131,7 @@ pub fn plan(job: &JobView, seen: &[WorkerView]) -> Plan {
 
 fn plan_end(seen: &[WorkerView]) -> Plan {
     let actions: Vec<Action> = seen.iter().map(end).collect();
-    let left = count(seen.iter().filter(|worker| !matches!(worker.state, WorkerState::Dead(_))));
+    let left = count(seen.iter().filter(|worker| !is_dead(worker)));
     Plan { actions, waiting: (left > 0).then_some(Waiting::Ending { left }) }
 }
 
@@ -139,38 +143,59 @@ fn end(worker: &WorkerView) -> Action {
 }
 
 fn plan_run(job: &JobView, seen: &[WorkerView]) -> Plan {
-    let is_wanted = |worker: &WorkerView| worker.ordinal < job.replicas && !is_lost(job, worker);
-    // Those that a smaller job needs no more work until the smaller generation has begun.
-    let is_kept = |worker: &WorkerView| is_wanted(worker) || runs(job, worker);
-    // A dead worker is replaced in the same breath; a lost one only once its process has ended.
+    let wanted = wanted(job, seen);
+    // Those that the next generation does not need work until it has begun.
+    let is_kept = |worker: &WorkerView| wanted.contains(&worker.ordinal) || is_working(job, worker);
+    // A dead worker is replaced in the same breath; a lost one only once its process has ended; for
+    // one that leaves the other comes first.
     let mut actions: Vec<Action> = seen
         .iter()
         .filter(|worker| !is_kept(worker) || matches!(worker.state, WorkerState::Dead(_)))
         .map(end)
         .collect();
-    let taken: BTreeSet<u32> = seen
-        .iter()
-        .filter(|worker| !matches!(worker.state, WorkerState::Dead(_)))
-        .map(|worker| worker.ordinal)
-        .collect();
-    let free = (0..job.replicas).filter(|ordinal| !taken.contains(ordinal));
-    actions.extend(free.map(|ordinal| Action::Start { ordinal }));
+    let lost = seen.iter().filter(|worker| is_in(&job.lost, worker)).count();
+    let missing = (job.replicas as usize).saturating_sub(wanted.len() + lost);
+    let is_taken =
+        |ordinal: &u32| seen.iter().any(|worker| worker.ordinal == *ordinal && !is_dead(worker));
+    let free = (0..).filter(|ordinal| !is_taken(ordinal));
+    actions.extend(free.take(missing).map(|ordinal| Action::Start { ordinal }));
 
-    let width = job.replicas.saturating_mul(job.slots);
-    let ready = members(seen.iter().filter(|worker| is_wanted(worker)));
-    if count(ready.iter()) < job.replicas {
-        let waiting = Waiting::Starting { ready: count(ready.iter()), wanted: job.replicas };
-        return Plan { actions, waiting: Some(waiting) };
+    let ready = members(seen.iter().filter(|worker| wanted.contains(&worker.ordinal)));
+    let count = count(ready.iter());
+    let mut waiting = None;
+    if count < job.replicas {
+        waiting = Some(Waiting::Starting { ready: count, wanted: job.replicas });
+        if count < job.enough.max(1) || !is_short(job) {
+            return Plan { actions, waiting };
+        }
     }
+    let width = count.saturating_mul(job.slots);
     let is = |crew: &Option<Crew>| crew.as_ref().is_some_and(|crew| is_same(crew, &ready, width));
     if is(&job.next) || (job.next.is_none() && is(&job.deployed)) {
-        return Plan { actions, waiting: None };
+        return Plan { actions, waiting };
     }
     if job.wish == Wish::Hold {
         return Plan { actions, waiting: Some(Waiting::Pause) };
     }
     actions.push(Action::Deploy { workers: ready, width });
-    Plan { actions, waiting: None }
+    Plan { actions, waiting }
+}
+
+/// The workers, by ordinal, on which the job is wanted to run: the first ones that can be had.
+fn wanted(job: &JobView, seen: &[WorkerView]) -> BTreeSet<u32> {
+    let is_usable = |worker: &&WorkerView| {
+        !is_dead(worker) && !is_in(&job.lost, worker) && !is_in(&job.leaving, worker)
+    };
+    let usable: BTreeSet<u32> =
+        seen.iter().filter(is_usable).map(|worker| worker.ordinal).collect();
+    usable.into_iter().take(job.replicas as usize).collect()
+}
+
+/// Whether the job has to go on without those workers that are missing: it does not run, or on
+/// one that leaves.
+fn is_short(job: &JobView) -> bool {
+    let leaves = |crew: &Crew| crew.workers.iter().any(|worker| job.leaving.contains(worker));
+    job.deployed.as_ref().is_none_or(leaves)
 }
 
 fn members<'a>(workers: impl Iterator<Item = &'a WorkerView>) -> Vec<Member> {
@@ -182,16 +207,20 @@ fn members<'a>(workers: impl Iterator<Item = &'a WorkerView>) -> Vec<Member> {
 }
 
 /// Whether the present generation runs on this worker.
-fn runs(job: &JobView, worker: &WorkerView) -> bool {
+fn is_working(job: &JobView, worker: &WorkerView) -> bool {
     let (WorkerState::Ready(member), Some(deployed)) = (&worker.state, &job.deployed) else {
         return false;
     };
-    deployed.workers.contains(&member.incarnation) && !is_lost(job, worker)
+    deployed.workers.contains(&member.incarnation) && !is_in(&job.lost, worker)
 }
 
-fn is_lost(job: &JobView, worker: &WorkerView) -> bool {
+fn is_dead(worker: &WorkerView) -> bool {
+    matches!(worker.state, WorkerState::Dead(_))
+}
+
+fn is_in(incarnations: &BTreeSet<String>, worker: &WorkerView) -> bool {
     match &worker.state {
-        WorkerState::Ready(member) => job.lost.contains(&member.incarnation),
+        WorkerState::Ready(member) => incarnations.contains(&member.incarnation),
         WorkerState::Starting | WorkerState::Dead(_) => false,
     }
 }
@@ -237,6 +266,7 @@ mod tests {
         JobView {
             replicas: 2,
             slots: 1,
+            enough: 1,
             deployed: Some(crew(&["a", "b"], 2)),
             ..JobView::default()
         }
@@ -249,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_new_job_starts_all_its_workers() {
-        let job = JobView { deployed: None, ..steady() };
+        let job = JobView { deployed: None, enough: 2, ..steady() };
         let planned = plan(&job, &[]);
         assert_eq!(planned.actions, [Action::Start { ordinal: 0 }, Action::Start { ordinal: 1 }]);
         assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 0, wanted: 2 }));
@@ -257,7 +287,7 @@ mod tests {
 
     #[test]
     fn nothing_is_deployed_before_all_workers_are_ready() {
-        let job = JobView { deployed: None, ..steady() };
+        let job = JobView { deployed: None, enough: 2, ..steady() };
         let starting = WorkerView { ordinal: 1, state: WorkerState::Starting };
         let planned = plan(&job, &[ready(0, "a"), starting]);
         assert_eq!(planned.actions, []);
@@ -266,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_generation_begins_once_all_workers_are_ready() {
-        let job = JobView { deployed: None, ..steady() };
+        let job = JobView { deployed: None, enough: 2, ..steady() };
         let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
         assert_eq!(planned.actions, [deploy(&["a", "b"], 2)]);
         assert_eq!(planned.waiting, None);
@@ -290,6 +320,56 @@ mod tests {
         let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
         assert_eq!(planned.actions, [Action::Stop { ordinal: 1 }]);
         assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 1, wanted: 2 }));
+    }
+
+    #[test]
+    fn the_job_goes_on_at_once_on_enough_of_those_that_live() {
+        let job = JobView { replicas: 3, slots: 2, deployed: None, ..steady() };
+        let job = JobView { enough: 2, ..job };
+        let planned = plan(&job, &[ready(0, "a"), dead(1), ready(2, "c")]);
+        assert_eq!(
+            planned.actions,
+            [forget(1), Action::Start { ordinal: 1 }, deploy(&["a", "c"], 4)]
+        );
+        let planned = plan(&job, &[ready(0, "a"), dead(1), dead(2)]);
+        let starts = [Action::Start { ordinal: 1 }, Action::Start { ordinal: 2 }];
+        assert_eq!(planned.actions[2..], starts, "one of three is too few");
+        assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 1, wanted: 3 }));
+    }
+
+    #[test]
+    fn a_job_on_those_that_live_waits_for_all_others_and_then_takes_its_whole_width() {
+        let job = JobView { replicas: 3, deployed: Some(crew(&["a"], 1)), ..steady() };
+        let starting = WorkerView { ordinal: 2, state: WorkerState::Starting };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), starting]);
+        assert_eq!(planned.actions, []);
+        assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 2, wanted: 3 }));
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), ready(2, "c")]);
+        assert_eq!(planned, Plan { actions: vec![deploy(&["a", "b", "c"], 3)], waiting: None });
+    }
+
+    #[test]
+    fn one_that_leaves_works_until_the_others_have_its_work() {
+        let job = JobView { leaving: BTreeSet::from(["b".to_owned()]), ..steady() };
+        let seen = [ready(0, "a"), ready(1, "b")];
+        let start = Action::Start { ordinal: 2 };
+        assert_eq!(plan(&job, &seen).actions, [start.clone(), deploy(&["a"], 1)]);
+        let job = JobView { next: Some(crew(&["a"], 1)), ..job };
+        assert_eq!(plan(&job, &seen).actions, [start]);
+        let job = JobView { deployed: Some(crew(&["a"], 1)), next: None, ..job };
+        let starting = WorkerView { ordinal: 2, state: WorkerState::Starting };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), starting]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 1 }]);
+    }
+
+    #[test]
+    fn the_last_one_that_leaves_stays_until_another_is_there() {
+        let one = JobView { replicas: 1, deployed: Some(crew(&["a"], 1)), ..steady() };
+        let job = JobView { leaving: BTreeSet::from(["a".to_owned()]), ..one };
+        let planned = plan(&job, &[ready(0, "a")]);
+        assert_eq!(planned.actions, [Action::Start { ordinal: 1 }]);
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
+        assert_eq!(planned.actions, [deploy(&["b"], 1)]);
     }
 
     #[test]

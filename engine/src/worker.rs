@@ -10,10 +10,9 @@
 //! older; it never decides that a checkpoint is complete; without a coordinator it goes on
 //! processing and holds its output uncommitted.
 
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use weir_runtime::{clock, task};
 
 use crate::exchange::Registry;
@@ -41,6 +40,8 @@ pub struct WorkerSettings {
     pub incarnation: String,
     /// The run's token: whoever does not know it is refused.
     pub token: String,
+    /// Once true, the worker leaves: it works until the coordinator has moved its work to others.
+    pub leave: watch::Receiver<bool>,
 }
 
 /// Opens URIs as a job's manifest means them: relative ones below the given folder.
@@ -68,15 +69,15 @@ pub enum WorkerError {
     },
 }
 
-/// Runs a worker until its process ends; `ready` gets the address to dial.
+/// Runs a worker until it has left, see [`WorkerSettings::leave`]; `ready` gets the address to dial.
 ///
-/// Returns only with an error. Dropping the future ends the service and all tasks.
+/// Dropping the future ends the service and all tasks.
 pub async fn run(
     settings: WorkerSettings,
     network: Arc<dyn Network>,
     open_objects: OpenObjects,
     ready: impl FnOnce(&str) + Send,
-) -> Result<Infallible, WorkerError> {
+) -> Result<(), WorkerError> {
     let (streams, opened) = mpsc::channel(STREAMS_MAX);
     let registry = Arc::new(OnceLock::new());
     let front = Front { streams, registry: Arc::clone(&registry) };

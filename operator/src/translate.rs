@@ -46,6 +46,7 @@ fn failover(declared: &crds::FailoverSpec) -> spec::FailoverPolicy {
         timeout_ms: declared.timeout.as_millis(),
         restarts: declared.restarts,
         within_ms: declared.within.as_millis(),
+        min_survivors_percent: declared.min_survivors.as_u32(),
     }
 }
 

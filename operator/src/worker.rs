@@ -2,12 +2,15 @@
 //!
 //! It announces itself with one JSON line on standard output, ends at once when its standard input
 //! does (its parent is gone), and ignores Ctrl-C, which a terminal sends to the whole process
-//! group: what that means is for the parent to decide.
+//! group: what that means is for the parent to decide. SIGTERM asks it to leave: it works until
+//! others have its work; a second one ends it.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::objects::RealObjects;
 use weir_engine::worker::{self, OpenObjects, WorkerError, WorkerSettings};
@@ -38,14 +41,14 @@ pub(crate) async fn run() -> Exit {
     crate::log::to_stderr();
     end_with_parent();
     ignore_interrupts();
-    let settings = WorkerSettings { incarnation: random::id(), token };
+    let settings = WorkerSettings { incarnation: random::id(), token, leave: asked_to_leave() };
     let incarnation = settings.incarnation.clone();
     let objects: OpenObjects =
         Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);
     let network = GrpcNetwork::new();
     let announce = |address: &str| announce(&incarnation, address);
     match worker::run(settings, network, objects, announce).await {
-        Ok(never) => match never {},
+        Ok(()) => Exit::Done,
         Err(error) => {
             crate::exit::report(&error);
             match error {
@@ -76,6 +79,21 @@ fn end_with_parent() {
         std::process::exit(0);
     })
     .detach();
+}
+
+/// True from the first SIGTERM on.
+fn asked_to_leave() -> watch::Receiver<bool> {
+    let (ask, asked) = watch::channel(false);
+    task::spawn(async move {
+        // Without a handler the signal ends the process, as ever.
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+        terminate.recv().await;
+        ask.send_replace(true);
+        terminate.recv().await;
+        std::process::exit(0);
+    })
+    .detach();
+    asked
 }
 
 fn ignore_interrupts() {

@@ -21,7 +21,7 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
         ],
         "spec.state" => &["disk"],
         "spec.checkpoint" => &["snapshots"],
-        "spec.failover" => &["minSurvivors", "readyAfter"],
+        "spec.failover" => &["readyAfter"],
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],
         "spec.pipeline[].source.files" => &["csv", "follow"],

@@ -130,7 +130,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(checkpoint.tolerable_failures, None);
     let failover = &spec.failover;
     assert_eq!((failover.timeout.as_millis(), failover.within.as_millis()), (5_000, 600_000));
-    assert_eq!(failover.restarts, 10);
+    assert_eq!((failover.restarts, failover.min_survivors.as_u32()), (10, 50));
     let partly = accepted(&FLIGHTS.replace("replicas: 2", "checkpoint: {interval: 1s}"));
     assert_eq!(partly.spec.checkpoint.retained, 3, "the others keep theirs");
 }
@@ -165,7 +165,7 @@ spec:
   slots: 3
   state: {uri: s3://bucket/folder, keyGroups: 32768, memory: 64Mi, store: {endpoint: "http://x", region: r, allowHttp: true, pathStyle: true, secretRef: {name: s}}}
   checkpoint: {interval: 100ms, timeout: 1m, minPause: 1s, retained: 1, tolerableFailures: 0}
-  failover: {timeout: 1s, restarts: 0, within: 1h}
+  failover: {timeout: 1s, restarts: 0, within: 1h, minSurvivors: 100%}
   pipeline:
     - id: lines
       source:

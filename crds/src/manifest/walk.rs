@@ -18,7 +18,7 @@ use serde_yaml::{Mapping, Value as Yaml};
 use super::node::{Content, Cut, Key, Meaning, Node};
 use super::split::Split;
 use super::{Problems, later, rules};
-use crate::{Duration, InvalidUnit, Quantity, StatefulJobSpec};
+use crate::{Duration, InvalidUnit, Percent, Quantity, StatefulJobSpec};
 
 /// Edits by which a name may differ from the one that was meant.
 const EDITS_MAX: usize = 2;
@@ -151,6 +151,7 @@ impl Walk<'_> {
         }
         match (kind(schema), schema["type"].as_str()) {
             ("duration", _) => self.measure::<Duration>(schema, node, path, "a duration as in 10s"),
+            ("percent", _) => self.measure::<Percent>(schema, node, path, "a part as in 50%"),
             ("quantity", _) => self.measure::<Quantity>(schema, node, path, "a size as in 64Mi"),
             ("inputs", _) => self.inputs(node, path),
             (_, Some("object")) if schema.get("additionalProperties").is_some() => {

@@ -53,7 +53,12 @@ mod tests {
     use super::*;
 
     fn budget(restarts: u32) -> Budget {
-        Budget::new(FailoverPolicy { timeout_ms: 5_000, restarts, within_ms: 60_000 })
+        Budget::new(FailoverPolicy {
+            timeout_ms: 5_000,
+            restarts,
+            within_ms: 60_000,
+            min_survivors_percent: 50,
+        })
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Control streams to workers: one task each dials, greets, keeps heartbeats going both ways and
 //! hands on what it hears.
 //!
-//! A worker that says nothing for `failover.timeout` is lost. A task that notices that it was
-//! itself not run for a while suspects itself first and asks once more.
+//! A worker that says nothing for `failover.timeout` is silent; the machine decides whether it is
+//! lost. A task that notices that it was itself not run for a while suspects itself first and asks
+//! once more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::protocol::{
 /// Messages to one worker that were not sent yet.
 const OUTGOING_MESSAGES_MAX: usize = 256;
 /// Heartbeats within one timeout.
-const HEARTBEATS_PER_TIMEOUT: u32 = 5;
+pub(crate) const HEARTBEATS_PER_TIMEOUT: u32 = 5;
 
 /// Which stream something came from; a worker dialled again has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,9 +31,13 @@ pub(crate) struct LinkId(pub(crate) u64);
 /// What comes from a stream.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// A message other than a heartbeat.
+    /// A message.
     Said(Box<ToCoordinator>),
-    /// The stream is over, or the worker is silent; nothing follows.
+    /// It answered a heartbeat.
+    Beat,
+    /// It says nothing any more; nothing follows. It may be us whom nothing reaches.
+    Silent(String),
+    /// The stream is over; nothing follows.
     Lost(String),
 }
 
@@ -74,9 +79,9 @@ impl Stream {
     ) -> Self {
         let (outgoing, queue) = mpsc::channel(OUTGOING_MESSAGES_MAX);
         let keep = async move {
-            let why = keep(&greeting, id, &member, queue, &heard).await;
+            let end = keep(&greeting, id, &member, queue, &heard).await;
             // Nobody listens any more: then nobody needs to know.
-            let _ = heard.send((id, Heard::Lost(why))).await;
+            let _ = heard.send((id, end)).await;
         };
         Self { outgoing, _task: task::spawn(keep) }
     }
@@ -87,52 +92,53 @@ impl Stream {
     }
 }
 
-/// Keeps one stream until it is over; gives why.
+/// Keeps one stream until it is over; gives how it ended.
 async fn keep(
     greeting: &Greeting,
     id: LinkId,
     member: &Member,
     mut queue: mpsc::Receiver<ToWorker>,
     heard: &mpsc::Sender<(LinkId, Heard)>,
-) -> String {
+) -> Heard {
     let dialled = clock::timeout(greeting.timeout, greeting.network.control(&member.address)).await;
     let mut link = match dialled {
         Ok(Ok(link)) => link,
-        Ok(Err(error)) => return error.to_string(),
-        Err(elapsed) => return format!("cannot reach worker {}: {elapsed}", member.address),
+        Ok(Err(error)) => return Heard::Lost(error.to_string()),
+        Err(elapsed) => {
+            return Heard::Silent(format!("cannot reach worker {}: {elapsed}", member.address));
+        }
     };
     let hello = to_worker::Body::Hello(greeting.hello.clone());
     let mut pulse = Pulse::new(greeting.timeout, clock::now());
-    if let Err(why) = post(greeting, &link, hello_message(greeting, hello)).await {
-        return why;
+    if let Err(end) = post(greeting, &link, hello_message(greeting, hello)).await {
+        return end;
     }
     loop {
         let event = next(&mut link, &mut queue, &pulse).await;
         match event {
             Event::Queued(message) => {
-                if let Err(why) = post(greeting, &link, message).await {
-                    return why;
+                if let Err(end) = post(greeting, &link, message).await {
+                    return end;
                 }
             }
-            Event::Closed => return "closed".to_owned(),
+            Event::Closed => return Heard::Lost("closed".to_owned()),
             Event::Said(message) => {
                 pulse.heard(clock::now());
-                if matches!(message.body, Some(to_coordinator::Body::Heartbeat(_))) {
-                    continue;
-                }
-                if heard.send((id, Heard::Said(Box::new(message)))).await.is_err() {
-                    return "closed".to_owned();
+                let is_beat = matches!(message.body, Some(to_coordinator::Body::Heartbeat(_)));
+                let said = if is_beat { Heard::Beat } else { Heard::Said(Box::new(message)) };
+                if heard.send((id, said)).await.is_err() {
+                    return Heard::Lost("closed".to_owned());
                 }
             }
-            Event::Broken => return "its connection broke".to_owned(),
+            Event::Broken => return Heard::Lost("its connection broke".to_owned()),
             Event::Beat => match pulse.beat(clock::now()) {
                 Some(number) => {
                     let beat = to_worker::Body::Heartbeat(Heartbeat { number });
-                    if let Err(why) = post(greeting, &link, hello_message(greeting, beat)).await {
-                        return why;
+                    if let Err(end) = post(greeting, &link, hello_message(greeting, beat)).await {
+                        return end;
                     }
                 }
-                None => return format!("silent for {:?}", greeting.timeout),
+                None => return Heard::Silent(format!("silent for {:?}", greeting.timeout)),
             },
         }
     }
@@ -164,15 +170,11 @@ fn hello_message(greeting: &Greeting, body: to_worker::Body) -> ToWorker {
     ToWorker { term: greeting.term.0, generation: 0, body: Some(body) }
 }
 
-async fn post(
-    greeting: &Greeting,
-    link: &CoordinatorLink,
-    message: ToWorker,
-) -> Result<(), String> {
+async fn post(greeting: &Greeting, link: &CoordinatorLink, message: ToWorker) -> Result<(), Heard> {
     match clock::timeout(greeting.timeout, link.send.send(message)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err("its connection broke".to_owned()),
-        Err(_) => Err(format!("takes no message for {:?}", greeting.timeout)),
+        Ok(Err(_)) => Err(Heard::Lost("its connection broke".to_owned())),
+        Err(_) => Err(Heard::Silent(format!("takes no message for {:?}", greeting.timeout))),
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! - `machine/crew.rs` — the workers of one generation and who has answered.
 //! - `machine/running.rs` — checkpoints and commits while a generation runs.
+//! - `machine/failing.rs` — workers that are lost, silent or leave; errors and their budget.
 //! - `machine/moving.rs` — from one generation to the next with a cut: rescale.
 //!
 //! What must stay true:
@@ -25,7 +26,7 @@ use weir_state::ids::{CheckpointId, Generation};
 use self::crew::Crew;
 use self::moving::Cut;
 use self::running::Running;
-use super::budget::{Budget, Verdict};
+use super::budget::Budget;
 use super::commits::Commits;
 use super::layout::Layout;
 use super::links::{Heard, LinkId};
@@ -41,6 +42,7 @@ use crate::plan::{self, JobView, Wish};
 use crate::protocol::{Ack, Piece, ToCoordinator, to_coordinator, to_worker};
 
 mod crew;
+mod failing;
 mod moving;
 mod running;
 #[cfg(test)]
@@ -88,6 +90,8 @@ pub(crate) enum Event {
     Heard(LinkId, Heard),
     /// A worker process ended by its own fault.
     ProcessFault(String),
+    /// A worker process could not be started; it is tried again.
+    StartFailed(String),
     /// The new generation is in the journal.
     GenerationRecorded(Generation),
     /// The checkpoint is in the journal, and with it the confirmation of these earlier ones.
@@ -133,8 +137,8 @@ pub(crate) enum Effect {
 /// What the job is doing.
 #[derive(Debug)]
 enum State {
-    /// No generation: workers are missing, or the pause after an error lasts until then.
-    Idle { hold_until: Option<Instant> },
+    /// No generation: workers are missing, or the pause after an error has not passed.
+    Idle,
     /// Workers were dialled.
     Greeting(Crew),
     /// All workers know us; the record is being written, or the workers set themselves up.
@@ -163,6 +167,10 @@ pub(crate) struct Machine {
     meters: Meters,
     tables: Tables,
     lost: BTreeSet<String>,
+    /// Workers that were asked to end.
+    leaving: BTreeSet<String>,
+    /// No generation begins before: the pause after an error.
+    hold_until: Option<Instant>,
     /// Who ran what in the generation before, for those that stay.
     last: Layout,
     /// Replicas and slots of the last generation that had what was wanted.
@@ -184,6 +192,15 @@ fn total(
     ids.iter().filter_map(|id| steps.get(id)).map(rows).sum()
 }
 
+/// Whether a worker says that it was asked to end.
+fn says_leaving(message: &ToCoordinator) -> bool {
+    match &message.body {
+        Some(to_coordinator::Body::Leaving(_)) => true,
+        Some(to_coordinator::Body::Hello(reply)) => reply.leaving,
+        _ => false,
+    }
+}
+
 /// Counts for the status.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -203,7 +220,7 @@ impl Machine {
             commits.add(checkpoint, [piece]);
         }
         Self {
-            state: State::Idle { hold_until: None },
+            state: State::Idle,
             suspend: None,
             generation: recorded.generation,
             checkpoint: recorded.checkpoint,
@@ -214,6 +231,8 @@ impl Machine {
             meters: Meters::after(&recorded.totals),
             tables: Tables::new(shape.tables.clone(), now),
             lost: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            hold_until: None,
             last: Layout::default(),
             reached: None,
             moving: None,
@@ -235,7 +254,8 @@ impl Machine {
     pub(crate) fn view(&self) -> JobView {
         let wish = match &self.state {
             State::Over(_) => Wish::End,
-            State::Idle { hold_until: Some(_) } | State::Closing => Wish::Hold,
+            State::Idle if self.hold_until.is_some() => Wish::Hold,
+            State::Closing => Wish::Hold,
             _ => Wish::Run,
         };
         let crew =
@@ -246,14 +266,16 @@ impl Machine {
             wish,
             deployed: self.crew().map(|now| crew(&now.layout)),
             next: self.next_crew().map(|next| crew(&next.layout)),
+            enough: self.enough(),
             lost: self.lost.clone(),
+            leaving: self.leaving.clone(),
         }
     }
 
     /// When [`Event::Tick`] is due; none: only another event can change anything.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
-            State::Idle { hold_until } => *hold_until,
+            State::Idle => self.hold_until,
             State::Greeting(crew) => Some(crew.since + self.greeting_max()),
             State::Deploying(crew) => Some(crew.since + DEPLOY_MAX),
             State::Running(_) => self.running_deadline(),
@@ -274,7 +296,8 @@ impl Machine {
             }
             Event::Target(target) => self.retarget(target, &mut effects),
             Event::Heard(link, heard) => self.heard(link, heard, now, &mut effects),
-            Event::ProcessFault(why) => self.fault(why, now, &mut effects),
+            Event::ProcessFault(why) => self.process_fault(why, now, &mut effects),
+            Event::StartFailed(why) => self.tally.message = why,
             Event::GenerationRecorded(generation) => self.deploy(generation, now, &mut effects),
             Event::CheckpointRecorded { id, pieces, confirmed } => {
                 self.checkpoint_complete(id, pieces, &confirmed, now, &mut effects);
@@ -292,23 +315,15 @@ impl Machine {
 
     /// What has become due by itself.
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        match &mut self.state {
-            State::Idle { hold_until } => {
-                if hold_until.is_some_and(|until| now >= until) {
-                    *hold_until = None;
-                }
-            }
+        self.hold_until.take_if(|until| now >= *until);
+        match &self.state {
+            State::Idle => {}
             State::Greeting(crew) => {
                 if now >= crew.since + self.greeting_max() {
                     self.drop_silent(effects);
                 }
             }
-            State::Deploying(crew) => {
-                if now >= crew.since + DEPLOY_MAX {
-                    let why = format!("workers were not set up within {DEPLOY_MAX:?}");
-                    self.fault(why, now, effects);
-                }
-            }
+            State::Deploying(_) => self.expire_deployment(now, effects),
             State::Running(_) => self.advance_running(now, effects),
             State::Closing | State::Over(_) => return,
         }
@@ -329,23 +344,33 @@ impl Machine {
         match &self.state {
             State::Greeting(crew) | State::Deploying(crew) => Some(crew),
             State::Running(running) => Some(&running.crew),
-            State::Idle { .. } | State::Closing | State::Over(_) => None,
+            State::Idle | State::Closing | State::Over(_) => None,
+        }
+    }
+
+    /// Workers that suffice for a generation.
+    fn enough(&self) -> u32 {
+        let FailoverPolicy { min_survivors_percent, .. } = self.shape.failover;
+        match self.has_run {
+            true => self.shape.replicas.saturating_mul(min_survivors_percent).div_ceil(100),
+            false => self.shape.replicas,
         }
     }
 
     /// Lost workers that are gone need not be remembered.
     pub(crate) fn note_gone(&mut self, seen: &[WorkerView]) {
-        let is_there = |lost: &String| {
+        let is_there = |gone: &String| {
             seen.iter().any(|worker| match &worker.state {
-                WorkerState::Ready(member) => member.incarnation == *lost,
+                WorkerState::Ready(member) => member.incarnation == *gone,
                 WorkerState::Starting | WorkerState::Dead(_) => false,
             })
         };
         self.lost.retain(is_there);
+        self.leaving.retain(is_there);
     }
 
     fn greet(&mut self, workers: Vec<Member>, width: u32, now: Instant, effects: &mut Vec<Effect>) {
-        if !matches!(self.state, State::Idle { hold_until: None }) {
+        if !matches!(self.state, State::Idle) {
             self.stop_generation(None, effects);
         }
         effects.push(Effect::HangUp);
@@ -369,9 +394,19 @@ impl Machine {
 
     fn heard(&mut self, link: LinkId, heard: Heard, now: Instant, effects: &mut Vec<Effect>) {
         let Some(worker) = self.crew().and_then(|crew| crew.incarnation(link)) else {
+            if self.heard_of_doubted(link, &heard, now, effects) {
+                return;
+            }
             return self.heard_of_next(link, heard, effects);
         };
+        if let State::Running(running) = &mut self.state
+            && matches!(heard, Heard::Beat | Heard::Said(_))
+        {
+            running.crew.hear(link, now);
+        }
         match heard {
+            Heard::Beat => {}
+            Heard::Silent(why) => self.silent(link, worker, &why, now, effects),
             Heard::Lost(why) => self.lose(worker, &why, effects),
             Heard::Said(message) => self.said(link, &worker, *message, now, effects),
         }
@@ -388,6 +423,9 @@ impl Machine {
         use to_coordinator::Body;
         let is_current =
             message.generation == self.generation.0 || planted(Planted::OldGenerationBelieved);
+        if says_leaving(&message) {
+            self.note_leaving(worker);
+        }
         match (message.body, &mut self.state) {
             (Some(Body::Hello(reply)), _) if !reply.refused.is_empty() => {
                 let why = format!("worker {worker} refused this coordinator: {}", reply.refused);
@@ -442,60 +480,6 @@ impl Machine {
         let running = Running::new(crew, self.shape.stages, &self.commits, now);
         self.state = State::Running(Box::new(running));
         self.arrived(now);
-    }
-
-    /// A worker does not answer: its process is replaced, and that does not count as an error.
-    fn lose(&mut self, worker: String, why: &str, effects: &mut Vec<Effect>) {
-        self.tally.replaced += 1;
-        self.tally.message = format!("lost worker {worker}: {why}");
-        tracing::warn!(worker, "lost a worker: {why}");
-        self.stop_generation(Some(&worker), effects);
-        self.lost.insert(worker);
-        self.state = State::Idle { hold_until: None };
-    }
-
-    fn drop_silent(&mut self, effects: &mut Vec<Effect>) {
-        let State::Greeting(crew) = &self.state else { return };
-        for worker in crew.silent() {
-            self.lose(worker, "it did not answer", effects);
-        }
-    }
-
-    /// An error that counts against the budget.
-    fn fault(&mut self, why: String, now: Instant, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::Closing) {
-            return;
-        }
-        tracing::warn!("a worker failed: {why}");
-        match self.budget.error(now) {
-            Verdict::Restart(pause) => {
-                self.stop_generation(None, effects);
-                self.tally.restarts += 1;
-                self.tally.message = format!("restarting after an error: {why}");
-                self.state = State::Idle { hold_until: Some(now + pause) };
-            }
-            Verdict::Exhausted => {
-                let FailoverPolicy { restarts, within_ms, .. } = self.shape.failover;
-                let within = Duration::from_millis(within_ms);
-                let why = format!("{why} (given up after {restarts} restarts within {within:?})");
-                self.end(Phase::Failed(why), effects);
-            }
-        }
-    }
-
-    /// Tells all workers of the generation, but for `except`, to stop, and forgets what it did.
-    fn stop_generation(&mut self, except: Option<&str>, effects: &mut Vec<Effect>) {
-        let Some(crew) = self.crew() else { return };
-        let others = crew.members().filter(|(_, member)| Some(&*member.incarnation) != except);
-        let stop = |(link, _)| {
-            Effect::Send(
-                link,
-                self.generation,
-                to_worker::Body::Stop(crate::protocol::Stop {}).into(),
-            )
-        };
-        effects.extend(others.map(stop));
-        self.meters.generation_over();
     }
 
     fn release(&mut self, effects: &mut Vec<Effect>) {

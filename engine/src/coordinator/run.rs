@@ -89,7 +89,7 @@ pub async fn run_job(job: Job, cluster: &mut dyn Cluster, outside: Outside) -> O
     let sinks = job.grounds();
     let mut run = Run::new(job, sinks, outside);
     run.drive(cluster).await;
-    run.close().await
+    Box::pin(run.close()).await
 }
 
 struct Run {
@@ -250,7 +250,9 @@ impl Run {
     }
 
     async fn cluster_failed(&mut self, error: &ClusterError) {
-        self.apply(Event::ProcessFault(format!("{error}: {}", error.cause))).await;
+        let why = format!("{error}: {}; it is tried again", error.cause);
+        tracing::warn!("{why}");
+        self.apply(Event::StartFailed(why)).await;
     }
 
     fn show(&mut self, seen: &[WorkerView], waiting: Option<plan::Waiting>) {

@@ -51,6 +51,15 @@ pub struct FailoverPolicy {
     pub restarts: u32,
     /// See `restarts`.
     pub within_ms: u64,
+    /// Workers, in percent of those wanted and rounded up, on which a job goes on that lost the
+    /// others.
+    #[serde(default = "min_survivors_percent")]
+    pub min_survivors_percent: u32,
+}
+
+/// Of texts that were stored before there was the field.
+fn min_survivors_percent() -> u32 {
+    50
 }
 
 /// One step: an id, its inputs, one verb.

@@ -4,11 +4,10 @@
 //! hear lies in a bounded outbox, and a coordinator that does not empty it is disconnected.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use weir_runtime::clock::{self, Instant};
 use weir_runtime::task;
 use weir_state::ids::{self, CheckpointId};
@@ -23,11 +22,15 @@ use crate::execution::orders::{Orders, Report, TableSet};
 use crate::network::WorkerLink;
 use crate::protocol::to_coordinator::Body;
 use crate::protocol::{
-    Declined, Deploy, HelloReply, Progress, Stopped, ToCoordinator, ToWorker, Trigger, to_worker,
+    Declined, Deploy, HelloReply, Leaving, Progress, Stopped, ToCoordinator, ToWorker, Trigger,
+    to_worker,
 };
 
 /// Messages to a coordinator that does not read them.
 const OUTBOX_MESSAGES_MAX: usize = 4_096;
+/// How long a worker that leaves waits for others to take its work: less than the 30 s that
+/// Kubernetes gives.
+const LEAVE_MAX: Duration = Duration::from_secs(25);
 /// How often changed counters are sent.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -43,6 +46,8 @@ pub(crate) struct Control {
     publisher: Publisher,
     told: Progress,
     next_progress: Instant,
+    /// When it ends in any case, once it was asked to.
+    ends_at: Option<Instant>,
 }
 
 enum Event {
@@ -53,6 +58,8 @@ enum Event {
     Generation(generation::Event),
     Published(Published),
     ProgressDue,
+    Leave,
+    LeaveDue,
 }
 
 impl Control {
@@ -73,16 +80,26 @@ impl Control {
             publisher: Publisher::default(),
             told: Progress::default(),
             next_progress: clock::now(),
+            ends_at: None,
         }
     }
 
-    /// Runs for ever, or until an old generation can't be ended.
-    pub(crate) async fn run(mut self) -> Result<Infallible, WorkerError> {
+    /// Runs until it has left, or until an old generation can't be ended.
+    pub(crate) async fn run(mut self) -> Result<(), WorkerError> {
         loop {
             let event = self.next().await;
             self.apply(event).await?;
             self.post();
+            if self.has_left() {
+                return Ok(());
+            }
         }
+    }
+
+    /// Whether it was asked to leave and nobody needs it any more, or the time is over.
+    fn has_left(&self) -> bool {
+        let is_free = self.link.is_none() && self.generation.is_none();
+        self.ends_at.is_some_and(|end| is_free || clock::now() >= end)
     }
 
     async fn next(&mut self) -> Event {
@@ -97,6 +114,9 @@ impl Control {
             published = self.publisher.published() => Event::Published(published),
             () = has_room(room) => Event::Room,
             () = clock::sleep_until(self.next_progress), if shows => Event::ProgressDue,
+            () = asked(&mut self.ground.settings.leave), if self.ends_at.is_none() => Event::Leave,
+            () = clock::sleep_until(self.ends_at.unwrap_or(self.next_progress)),
+                if self.ends_at.is_some() => Event::LeaveDue,
         }
     }
 
@@ -105,7 +125,11 @@ impl Control {
             Event::Introduced(introduced) => self.introduced(introduced),
             Event::Message(message) => self.message(message).await?,
             Event::LinkLost => self.unlink(),
-            Event::Room => {}
+            Event::Room | Event::LeaveDue => {}
+            Event::Leave => {
+                self.ends_at = Some(clock::now() + LEAVE_MAX);
+                self.say(Body::Leaving(Leaving {}));
+            }
             Event::Generation(event) => self.happened(event).await,
             Event::Published(Published::Done(done)) => self.say(Body::Committed(done)),
             Event::Published(Published::Failed(error)) => {
@@ -132,7 +156,7 @@ impl Control {
         let worker = self.ground.settings.incarnation.clone();
         if let Err(refused) = self.fence.hello(term, &hello) {
             tracing::warn!(term, "refused a coordinator: {refused}");
-            let reply = HelloReply { worker, generation: 0, refused };
+            let reply = HelloReply { worker, generation: 0, refused, leaving: false };
             let body = Some(Body::Hello(reply));
             // Its queue is new and empty; if it is closed there is nobody to tell.
             let _ = link.send.try_send(ToCoordinator { generation: 0, body });
@@ -143,7 +167,8 @@ impl Control {
         self.unlink();
         self.link = Some(link);
         let generation = self.generation.as_ref().map_or(0, Generation::number);
-        self.say(Body::Hello(HelloReply { worker, generation, refused: String::new() }));
+        let (refused, leaving) = (String::new(), self.ends_at.is_some());
+        self.say(Body::Hello(HelloReply { worker, generation, refused, leaving }));
         self.retell();
         self.told = Progress::default();
     }
@@ -298,6 +323,14 @@ async fn receive(link: &mut Option<WorkerLink>) -> Option<ToWorker> {
     match link {
         Some(link) => link.receive.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the worker is asked to leave.
+async fn asked(leave: &mut watch::Receiver<bool>) {
+    if leave.wait_for(|asked| *asked).await.is_err() {
+        // Nobody is left who could ask.
+        std::future::pending().await
     }
 }
 

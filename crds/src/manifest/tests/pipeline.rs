@@ -24,10 +24,7 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
     }
     check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
     check_spec("checkpoint: {snapshots: {}}", &[&later(".checkpoint.snapshots", "`snapshots`")]);
-    check_spec(
-        "failover: {minSurvivors: 50%}",
-        &[&later(".failover.minSurvivors", "`minSurvivors`")],
-    );
+    check_spec("failover: {readyAfter: 1s}", &[&later(".failover.readyAfter", "`readyAfter`")]);
     for verb in [
         "unnest: tags",
         "dedup: {key: [a]}",

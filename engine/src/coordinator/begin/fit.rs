@@ -200,7 +200,12 @@ mod tests {
                 retained: 1,
                 tolerable_failures: None,
             },
-            failover: FailoverPolicy { timeout_ms: 1, restarts: 1, within_ms: 1 },
+            failover: FailoverPolicy {
+                timeout_ms: 1,
+                restarts: 1,
+                within_ms: 1,
+                min_survivors_percent: 50,
+            },
             pipeline: vec![
                 step("s", &[], keys(10)),
                 step("out", &["s"], Verb::Sink(SinkSpec::Blackhole)),

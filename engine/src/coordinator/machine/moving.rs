@@ -17,7 +17,7 @@ use crate::coordinator::layout::Layout;
 use crate::coordinator::links::{Heard, LinkId};
 use crate::coordinator::run::Target;
 use crate::coordinator::status::{Phase, Rescale};
-use crate::protocol::{Abort, Paused, to_coordinator, to_worker};
+use crate::protocol::{Abort, Paused, Stop, to_coordinator, to_worker};
 
 /// Longest time from the decision to move to the record of the cut.
 pub(super) const RESCALE_MAX: Duration = Duration::from_secs(600);
@@ -126,6 +126,8 @@ impl Machine {
             // It is about to end.
             State::Running(running) if self.suspend.is_some() || running.is_ending() => {}
             State::Running(_) => self.prepare(workers, width, now, effects),
+            // Its workers are about to run; the way on from there is a move.
+            State::Deploying(_) => {}
             _ => self.greet(workers, width, now, effects),
         }
     }
@@ -134,13 +136,15 @@ impl Machine {
     pub(super) fn heard_of_next(&mut self, link: LinkId, heard: Heard, effects: &mut Vec<Effect>) {
         let Some(worker) = self.next_crew().and_then(|crew| crew.incarnation(link)) else { return };
         let why = match heard {
-            Heard::Lost(why) => why,
+            Heard::Beat => return,
+            Heard::Lost(why) | Heard::Silent(why) => why,
             Heard::Said(message) => match message.body {
                 Some(to_coordinator::Body::Hello(reply)) if !reply.refused.is_empty() => {
                     let why =
                         format!("worker {worker} refused this coordinator: {}", reply.refused);
                     return self.end(Phase::Fenced(why), effects);
                 }
+                Some(to_coordinator::Body::Leaving(_)) => return self.note_leaving(&worker),
                 Some(to_coordinator::Body::Hello(reply)) if reply.worker == worker => {
                     if let State::Running(running) = &mut self.state
                         && let Some(next) = &mut running.next
@@ -259,6 +263,13 @@ impl Machine {
         }
         let Some(Move { crew, .. }) = running.next.take() else { return };
         self.moving = Some(cut);
+        // Those that have no part in what comes are free; the others hear of it with their orders.
+        for (link, member) in running.crew.members() {
+            if crew.link(&member.incarnation).is_none() {
+                let stop = to_worker::Body::Stop(Stop {}).into();
+                effects.push(Effect::Send(link, self.generation, stop));
+            }
+        }
         self.meters.generation_over();
         self.begin_generation(crew, now, effects);
     }

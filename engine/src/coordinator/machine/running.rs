@@ -1,6 +1,6 @@
 //! Checkpoints and commits while a generation runs. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weir_runtime::clock::Instant;
@@ -27,6 +27,8 @@ pub(crate) struct Running {
     pub(crate) crew: Crew,
     /// The generation that is to follow.
     pub(crate) next: Option<Move>,
+    /// Fresh streams to workers that were silent together, each with the silent one.
+    pub(crate) doubted: BTreeMap<LinkId, LinkId>,
     /// (stage, subtask) pairs.
     subtasks: usize,
     /// (stage, subtask) that saw the end of all their input.
@@ -47,6 +49,7 @@ impl Running {
         Self {
             crew,
             next: None,
+            doubted: BTreeMap::new(),
             subtasks: usize::try_from(subtasks).unwrap_or(usize::MAX),
             done: BTreeSet::new(),
             open: None,
@@ -108,6 +111,7 @@ impl Machine {
             | Body::Deployed(_)
             | Body::Failed(_)
             | Body::Stopped(_)
+            | Body::Leaving(_)
             | Body::Heartbeat(_) => {}
         }
     }
@@ -199,26 +203,30 @@ impl Machine {
     }
 
     fn abort(&mut self, why: &str, now: Instant, effects: &mut Vec<Effect>) {
-        let State::Running(running) = &mut self.state else { return };
-        let Some(open) = running.open.take() else { return };
-        running.changed = true;
-        if let Some(next) = &mut running.next {
-            next.aborted(now);
-        }
-        let survives = self.schedule.fail(now);
-        self.tally.message = format!("checkpoint {} was aborted: {why}", open.id);
-        tracing::warn!(checkpoint = open.id.0, "checkpoint was aborted: {why}");
-        let abort = to_worker::Body::Abort(Abort { checkpoint: open.id.0 });
-        let links = running.crew.links().iter();
-        effects
-            .extend(links.map(|link| Effect::Send(*link, self.generation, abort.clone().into())));
-        if !survives {
+        self.drop_checkpoint(why, now, effects);
+        if !self.schedule.fail(now) {
             let why = format!(
                 "{} checkpoints failed in a row (checkpoint.tolerableFailures); the last: {why}",
                 self.schedule.failures()
             );
             self.end(Phase::Failed(why), effects);
         }
+    }
+
+    /// The open checkpoint is given up, and that does not count as a failure of it.
+    pub(super) fn drop_checkpoint(&mut self, why: &str, now: Instant, effects: &mut Vec<Effect>) {
+        let State::Running(running) = &mut self.state else { return };
+        let Some(open) = running.open.take() else { return };
+        running.changed = true;
+        if let Some(next) = &mut running.next {
+            next.aborted(now);
+        }
+        self.tally.message = format!("checkpoint {} was aborted: {why}", open.id);
+        tracing::warn!(checkpoint = open.id.0, "checkpoint was aborted: {why}");
+        let abort = to_worker::Body::Abort(Abort { checkpoint: open.id.0 });
+        let links = running.crew.links().iter();
+        effects
+            .extend(links.map(|link| Effect::Send(*link, self.generation, abort.clone().into())));
     }
 
     fn record_checkpoint(&mut self, effects: &mut Vec<Effect>) {

@@ -7,6 +7,7 @@ use crate::protocol::{
     Commit, Committed, Declined, Deployed, Failed, HelloReply, InputDone, Progress, StepCounters,
 };
 
+mod failing;
 mod moving;
 
 struct Driver {
@@ -29,7 +30,12 @@ fn shape() -> Shape {
             retained: 3,
             tolerable_failures: Some(1),
         },
-        failover: FailoverPolicy { timeout_ms: 5_000, restarts: 1, within_ms: 60_000 },
+        failover: FailoverPolicy {
+            timeout_ms: 5_000,
+            restarts: 1,
+            within_ms: 60_000,
+            min_survivors_percent: 50,
+        },
     }
 }
 

@@ -24,7 +24,12 @@ pub(crate) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
             retained: 3,
             tolerable_failures: None,
         },
-        failover: FailoverPolicy { timeout_ms: 5000, restarts: 10, within_ms: 600_000 },
+        failover: FailoverPolicy {
+            timeout_ms: 5000,
+            restarts: 10,
+            within_ms: 600_000,
+            min_survivors_percent: 50,
+        },
         pipeline,
     }
 }

@@ -148,7 +148,9 @@ impl Cluster for SimCluster {
             is_stale: Arc::default(),
         };
         self.workers.lock().workers.push(worker.clone());
-        let settings = WorkerSettings { incarnation: incarnation.clone(), token: TOKEN.to_owned() };
+        let (_, leave) = watch::channel(false);
+        let token = TOKEN.to_owned();
+        let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave };
         let objects: Arc<dyn Objects> = Arc::new(OneStore(Arc::new(self.store.clone())));
         let network = Arc::new(self.network.clone());
         let changes = self.changes.clone();
@@ -164,8 +166,9 @@ impl Cluster for SimCluster {
             };
             let open = Arc::new(move |_: &str| Arc::clone(&objects));
             let ended = Box::pin(worker::run(settings, network, open, ready)).await;
-            let Err(error) = ended;
-            *worker.fault.lock().expect("not poisoned") = Some(error.to_string());
+            if let Err(error) = ended {
+                *worker.fault.lock().expect("not poisoned") = Some(error.to_string());
+            }
             changes.send_modify(|n| *n += 1);
             worker.process.kill();
         }));

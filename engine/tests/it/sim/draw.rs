@@ -221,6 +221,7 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
             timeout_ms: 2_000 + 3_000 * draw.below(2),
             restarts: 1_000,
             within_ms: 600_000,
+            min_survivors_percent: [1, 50, 100][usize::try_from(draw.below(3)).expect("small")],
         },
         pipeline: query.pipeline(rate),
     }

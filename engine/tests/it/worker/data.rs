@@ -93,7 +93,12 @@ pub(crate) fn windows_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
             retained: 3,
             tolerable_failures: None,
         },
-        failover: FailoverPolicy { timeout_ms: 5_000, restarts: 10, within_ms: 600_000 },
+        failover: FailoverPolicy {
+            timeout_ms: 5_000,
+            restarts: 10,
+            within_ms: 600_000,
+            min_survivors_percent: 50,
+        },
         pipeline: vec![
             step("events", &[], Verb::Source(source)),
             step("flown", &["events"], Verb::Filter("value - 1 < 1000".to_owned())),

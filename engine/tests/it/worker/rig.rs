@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use weir_engine::network::sim::{NetworkFaults, SimNetwork};
 use weir_engine::network::{CoordinatorLink, Network};
 use weir_engine::objects::{Objects, OneStore};
@@ -57,7 +57,9 @@ impl Rig {
 
     async fn start(&mut self, incarnation: String) {
         let process = Process::new(incarnation.clone(), 0);
-        let settings = WorkerSettings { incarnation: incarnation.clone(), token: TOKEN.to_owned() };
+        let (_, leave) = watch::channel(false);
+        let token = TOKEN.to_owned();
+        let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave };
         let network = Arc::clone(&self.network) as Arc<dyn Network>;
         let objects = Arc::clone(&self.objects());
         let (ready, address) = oneshot::channel();
