@@ -27,7 +27,11 @@ pub(crate) enum Command {
     },
     /// Run a job's subtasks; started by `weir run`
     #[command(hide = true)]
-    Worker,
+    Worker {
+        /// Its place among the job's workers
+        #[arg(default_value_t = 0)]
+        ordinal: u32,
+    },
 }
 
 /// Flags of `weir run`.

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 async fn command(command: Command) -> Exit {
     match command {
         Command::Run(args) => Box::pin(run::run(args)).await,
-        Command::Worker => Box::pin(worker::run()).await,
+        Command::Worker { ordinal } => Box::pin(worker::run(ordinal)).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Crd => state::out(&weir_crds::crd_yaml()),
         Command::State { command: StateCommand::Ls { uri } } => state::ls(&uri).await,

@@ -32,8 +32,8 @@ pub(crate) struct Announcement {
     pub(crate) address: String,
 }
 
-/// Runs until the process ends.
-pub(crate) async fn run() -> Exit {
+/// Runs until the process ends. The ordinal is in the name that messages and files have of it.
+pub(crate) async fn run(ordinal: u32) -> Exit {
     let Ok(token) = std::env::var(TOKEN_VARIABLE) else {
         crate::exit::say("`weir worker` is started by `weir run`, not by hand");
         return Exit::BadInput;
@@ -41,7 +41,11 @@ pub(crate) async fn run() -> Exit {
     crate::log::to_stderr();
     end_with_parent();
     ignore_interrupts();
-    let settings = WorkerSettings { incarnation: random::id(), token, leave: asked_to_leave() };
+    let settings = WorkerSettings {
+        incarnation: format!("{ordinal}-{}", random::id()),
+        token,
+        leave: asked_to_leave(),
+    };
     let incarnation = settings.incarnation.clone();
     let objects: OpenObjects =
         Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);

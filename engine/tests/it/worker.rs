@@ -6,6 +6,7 @@
 
 mod data;
 mod functions;
+mod moving;
 mod rig;
 mod windows;
 

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bids;
 mod command;
+mod failover;
 mod flights;
 mod kill;
 mod leftovers;

@@ -7,12 +7,12 @@ use crate::command::{Folder, Running, counting, kill, sleep, until};
 
 const ROWS: u64 = 60_000;
 
-fn job(replicas: u32, slots: u32) -> String {
+pub(crate) fn job(replicas: u32, slots: u32) -> String {
     let text = counting("counts", ROWS, Some(6_000));
     text.replace("replicas: 2", &format!("replicas: {replicas}\n  slots: {slots}"))
 }
 
-fn start(folder: &Folder) -> Running {
+pub(crate) fn start(folder: &Folder) -> Running {
     folder.write("job.yaml", &job(2, 1));
     let run = folder.start(&["run", "job.yaml"]);
     until("output is committed", || !folder.files("out").is_empty());
@@ -30,7 +30,7 @@ fn rescale(folder: &Folder, run: &Running, replicas: u32, slots: u32) -> BTreeSe
 }
 
 #[track_caller]
-fn assert_output_is_right(folder: &Folder) {
+pub(crate) fn assert_output_is_right(folder: &Folder) {
     let whole = Folder::new();
     whole.write("job.yaml", &counting("counts", ROWS, None));
     whole.weir(&["run", "job.yaml"]).check(0, &["finished"]);
@@ -90,40 +90,5 @@ fn a_worker_killed_during_a_rescale_loses_nothing() {
     until(said, || run.stderr().contains(said));
     assert_eq!(run.wait(), Some(0), "{}", run.stderr());
     assert!(run.stderr().contains("restarts 0, rescales 1 "), "{}", run.stderr());
-    assert_output_is_right(&folder);
-}
-
-#[test]
-fn a_worker_that_is_asked_to_end_hands_its_work_over_first() {
-    let folder = Folder::new();
-    let mut run = start(&folder);
-    let before: BTreeSet<u32> = run.workers().into_iter().collect();
-    let leaves = *before.first().expect("two workers");
-    assert!(kill(leaves, "TERM"), "it ran");
-    until("another is in its place", || {
-        let workers = run.workers();
-        workers.len() == 2 && !workers.contains(&leaves)
-    });
-    let now: BTreeSet<u32> = run.workers().into_iter().collect();
-    assert_eq!(now.intersection(&before).count(), 1, "the other one stays: {before:?} {now:?}");
-    assert_eq!(run.wait(), Some(0), "{}", run.stderr());
-    let err = run.stderr();
-    assert!(err.contains("restarts 0, rescales 0, "), "{err}");
-    assert!(err.contains("was asked to end; its work moves"), "{err}");
-    assert!(!err.contains("lost worker"), "nothing was done twice: {err}");
-    assert_output_is_right(&folder);
-}
-
-#[test]
-fn the_only_worker_that_is_asked_to_end_waits_for_another() {
-    let folder = Folder::new();
-    folder.write("job.yaml", &job(1, 2));
-    let mut run = folder.start(&["run", "job.yaml"]);
-    until("output is committed", || !folder.files("out").is_empty());
-    let before = run.workers();
-    assert!(kill(before[0], "TERM"), "it ran");
-    until("another is in its place", || run.workers().len() == 1 && run.workers() != before);
-    assert_eq!(run.wait(), Some(0), "{}", run.stderr());
-    assert!(!run.stderr().contains("lost worker"), "{}", run.stderr());
     assert_output_is_right(&folder);
 }

@@ -351,10 +351,19 @@ impl Driver {
     }
 
     pub(crate) async fn trigger(&mut self) {
+        self.order(false).await;
+    }
+
+    async fn order(&mut self, pauses: bool) {
         let checkpoint = self.next_checkpoint;
         self.next_checkpoint += 1;
-        let trigger = Trigger { checkpoint, tables: 0, pauses: false };
+        let trigger = Trigger { checkpoint, tables: 0, pauses };
         self.tell(to_worker::Body::Trigger(trigger)).await;
+    }
+
+    /// Another number of subtasks from the next deployment on.
+    pub(crate) fn set_slots(&mut self, slots: u32) {
+        self.job.slots = slots;
     }
 
     /// Aborts the checkpoint that was triggered last.
@@ -379,6 +388,16 @@ impl Driver {
     /// Takes a checkpoint: all acknowledgements of all stages.
     pub(crate) async fn checkpoint(&mut self) -> Checkpoint {
         self.trigger().await;
+        self.acknowledged().await
+    }
+
+    /// Takes a checkpoint at which the sources pause.
+    pub(crate) async fn cut(&mut self) -> Checkpoint {
+        self.order(true).await;
+        self.acknowledged().await
+    }
+
+    async fn acknowledged(&mut self) -> Checkpoint {
         let id = self.next_checkpoint - 1;
         let mut acks: BTreeMap<(u32, u32), Ack> = BTreeMap::new();
         while acks.len() < self.tasks() {
