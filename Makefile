@@ -33,7 +33,7 @@ sim: ## Simulate the state store, the journal and whole jobs: SEEDS=n seeds each
 
 .PHONY: sim-teeth
 sim-teeth: ## Plant faults in the code, one after the other; the simulation must find each
-	cargo test --locked --workspace --test it -- --nocapture teeth::
+	cargo test --locked --workspace --lib --test it -- --nocapture teeth::
 
 .PHONY: generate
 generate: ## Write the generated files anew (the custom resource definition)

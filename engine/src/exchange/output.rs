@@ -188,6 +188,9 @@ impl Destination {
 
     /// Rows first, then what is said about them.
     async fn flush(&mut self, edge: u32) -> Result<(), ExchangeError> {
+        if planted(Planted::WatermarkBeforeRows) {
+            self.flush_marks().await?;
+        }
         if !self.parts.is_empty() {
             let rows = Rows::concat(&self.parts);
             let rows = rows.map_err(|cause| ExchangeError::Deal { edge, cause })?;
@@ -203,6 +206,10 @@ impl Destination {
                 start = end;
             }
         }
+        self.flush_marks().await
+    }
+
+    async fn flush_marks(&mut self) -> Result<(), ExchangeError> {
         if let Some(progress) = self.progress.take() {
             self.end.tell(Message::Progress(progress)).await?;
         }

@@ -11,6 +11,8 @@
 
 use std::collections::VecDeque;
 
+use weir_runtime::sim::planted::{Planted, planted};
+
 /// Number of an epoch; grows with every watermark that has rows before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Epoch(u64);
@@ -59,6 +61,9 @@ impl Epochs {
 
     /// `items` of `epoch` are done.
     pub(crate) fn done(&mut self, epoch: Epoch, items: usize) {
+        if epoch.0 < self.first && planted(Planted::EpochOvertaken) {
+            return;
+        }
         let place = usize::try_from(epoch.0 - self.first).expect("an epoch with items stays");
         let stretch = &mut self.queue[place];
         debug_assert!(items <= stretch.undone, "an item is done once");
@@ -84,7 +89,10 @@ impl Epochs {
     /// The greatest watermark before which everything is done, if it was not released before.
     pub(crate) fn release(&mut self) -> Option<i64> {
         let mut released = None;
-        while let Some(Stretch { undone: 0, watermark: Some(watermark) }) = self.queue.front() {
+        while let Some(Stretch { undone, watermark: Some(watermark) }) = self.queue.front() {
+            if *undone > 0 && !planted(Planted::EpochOvertaken) {
+                break;
+            }
             released = Some(*watermark);
             self.queue.pop_front();
             self.first += 1;

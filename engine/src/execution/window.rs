@@ -5,6 +5,8 @@
 //! say; each still has a start of its own, which is its name in the state. Sessions are where their
 //! rows are; only their rules stand here.
 
+use weir_runtime::sim::planted::{Planted, planted};
+
 use crate::pipeline::spec::WindowSpec;
 
 /// "No watermark yet": no row can be late against it.
@@ -126,7 +128,8 @@ impl Aligned {
 
     /// The watermark at which `window` closes: its result is written, later rows are late.
     pub(crate) fn closes_at(&self, window: Window) -> i64 {
-        window.end_ms.saturating_add(self.lateness_ms)
+        let lateness_ms = if planted(Planted::LatenessForgotten) { 0 } else { self.lateness_ms };
+        window.end_ms.saturating_add(lateness_ms)
     }
 
     /// Whether `window` is closed for a row that arrives at `watermark`.

@@ -5,6 +5,7 @@
 //! reads a half always finds the other behind or before it.
 
 use arrow::array::UInt8Array;
+use weir_runtime::sim::planted::{Planted, planted};
 
 /// The kind of one row of a changelog. The numbers travel (docs/design/0005-protocol.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,7 @@ pub(super) fn stay(kinds: &UInt8Array, stays: impl Iterator<Item = usize>) -> UI
         let follows = open && kind == AFTER && last.is_some_and(|last| last + 1 == row);
         if open
             && !follows
+            && !planted(Planted::HalfUpdateKept)
             && let Some(before) = out.last_mut()
         {
             *before = Kind::Delete as u8;
@@ -71,7 +73,10 @@ pub(super) fn stay(kinds: &UInt8Array, stays: impl Iterator<Item = usize>) -> UI
         open = kind == BEFORE;
         last = Some(row);
     }
-    if open && let Some(before) = out.last_mut() {
+    if open
+        && !planted(Planted::HalfUpdateKept)
+        && let Some(before) = out.last_mut()
+    {
         *before = Kind::Delete as u8;
     }
     UInt8Array::from(out)

@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 
+use weir_runtime::sim::planted::{Planted, planted};
+
 use crate::protocol::{SourcePositions, SplitPosition, SplitProgress};
 use crate::source::generated::Blocks;
 
@@ -98,7 +100,8 @@ impl SourceTaskState {
         let own = restored
             .splits
             .iter()
-            .filter(|begun| begun.split % width == subtask && begun.split >= restored.frontier);
+            .filter(|begun| begun.split % width == subtask && begun.split >= restored.frontier)
+            .filter(|begun| !planted(Planted::SplitReadAnew) || begun.split == first);
         let begun: BTreeMap<_, _> = own.map(|begun| (begun.split, *begun)).collect();
         let mut state = Self {
             step: step.to_owned(),

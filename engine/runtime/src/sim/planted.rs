@@ -28,6 +28,38 @@ pub enum Planted {
     RestoreIgnoresView,
     /// A sweep deletes what the living generation has not named yet.
     LivingSwept,
+    /// A window closes at its end, whatever its lateness.
+    LatenessForgotten,
+    /// A session's timers run while rows of their key are in flight.
+    TimerUnclaimed,
+    /// A row that is taken back is added.
+    RetractionAdded,
+    /// A half of an update that has lost the other stays a half.
+    HalfUpdateKept,
+    /// Watermarks and progress are sent before the rows that wait for company.
+    WatermarkBeforeRows,
+    /// A watermark is forwarded before the windows that it closes.
+    WatermarkBeforeWindows,
+    /// A watermark is released although rows before it are not done.
+    EpochOvertaken,
+    /// In strict order rows behind a watermark are taken as in relaxed order.
+    StrictRunsAhead,
+    /// The key group of a key's state is not that by which its rows are dealt.
+    KeyGroupAstray,
+    /// A session that merges others loses the rows of all but the first.
+    SessionLostInMerge,
+    /// Whether a group's time is over is judged by the watermark, not by the row's own time.
+    TtlByWatermarkAlone,
+    /// Of the rows of a key in a table the last arrival wins, whatever its time.
+    LastArrivalWins,
+    /// A row that is taken back before it came is forgotten.
+    EarlyRetractionLost,
+    /// A split that was begun while earlier ones were not done is read from its beginning.
+    SplitReadAnew,
+    /// A shard that takes over a part of another also takes the rest of its timers and values.
+    ViewNotClipped,
+    /// A move to another width forgets the output that nobody has published yet.
+    UnpublishedLostInMove,
 }
 
 #[cfg(feature = "testing")]

@@ -8,11 +8,13 @@
 use std::time::Duration;
 
 use weir_runtime::clock::Instant;
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::CheckpointId;
 
 use super::crew::Crew;
 use super::{Effect, Machine, State};
 use crate::cluster::Member;
+use crate::coordinator::commits::Commits;
 use crate::coordinator::layout::Layout;
 use crate::coordinator::links::{Heard, LinkId};
 use crate::coordinator::run::Target;
@@ -262,6 +264,9 @@ impl Machine {
             return;
         }
         let Some(Move { crew, .. }) = running.next.take() else { return };
+        if planted(Planted::UnpublishedLostInMove) {
+            self.commits = Commits::default();
+        }
         self.moving = Some(cut);
         // Those that have no part in what comes are free; the others hear of it with their orders.
         for (link, member) in running.crew.members() {

@@ -1,6 +1,7 @@
 //! From entries and their stored values to new values, timers and changes.
 
 use bytes::Bytes;
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::shard::Shard;
 
 use super::Keyed;
@@ -80,7 +81,8 @@ impl Keyed {
             let Piece { partial, first_ms, last_ms, now_ms, .. } = piece;
             let (first_ms, last_ms, now_ms) =
                 if rules.has_time { (first_ms, last_ms, now_ms) } else { (now_ms, now_ms, now_ms) };
-            let old = group.take().filter(|old| !old.is_over(rules.ttl_ms, now_ms.max(first_ms)));
+            let by_row = if planted(Planted::TtlByWatermarkAlone) { i64::MIN } else { first_ms };
+            let old = group.take().filter(|old| !old.is_over(rules.ttl_ms, now_ms.max(by_row)));
             let written = old.as_ref().and_then(|old| old.written_ms).unwrap_or(last_ms);
             let mut state = match &old {
                 None => partial,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray};
 use weir_expr::{RowError, State};
 use weir_runtime::clock;
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::KeyGroup;
 use weir_state::key::StateKey;
 
@@ -228,7 +229,8 @@ impl Batch<'_> {
     ) -> Entry {
         let row = self.grouping.row_of_key[grouped.key as usize] as usize;
         let key = self.keys.key_bytes(row);
-        let group = KeyGroup::of_hash(self.keys.hashes()[row], groups);
+        let astray = u64::from(planted(Planted::KeyGroupAstray));
+        let group = KeyGroup::of_hash(self.keys.hashes()[row] >> astray, groups);
         let state_key = match window {
             Some(window) => StateKey::new(group, VALUES, &key, &window.namespace()),
             None => StateKey::new(group, VALUES, &key, &[]),
@@ -244,7 +246,7 @@ struct NoTimes;
 
 /// Which rows are taken back; none: all are added.
 fn retracted(rows: &Rows) -> Option<BooleanArray> {
-    let kinds = rows.kinds.as_ref()?;
+    let kinds = rows.kinds.as_ref().filter(|_| !planted(Planted::RetractionAdded))?;
     Some((0..kinds.len()).map(|row| Some(rows.kind(row).retracts())).collect())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::key::{StateKey, Timer};
 use weir_state::shard::DueTimers;
 use weir_state::{Access, Get};
@@ -43,7 +44,7 @@ impl Keyed {
     /// Holds the keys of timers whose value may have rows in flight, and leaves out those that are
     /// held: their timers run when the rows are done. Their own rows wait until [`Keyed::fire`].
     pub(crate) fn claim(&mut self, mut due: DueTimers) -> DueTimers {
-        if !self.definition.fires_by_key() {
+        if !self.definition.fires_by_key() || planted(Planted::TimerUnclaimed) {
             return due;
         }
         due.timers.retain(|timer| !self.admission.is_busy(&timer.key));
@@ -84,7 +85,7 @@ impl Keyed {
             Shape::Group(rules) => self.expire(timers, values, rules, time_ms)?,
         }
         let rows = results.rows(&self.definition, names)?;
-        if self.definition.fires_by_key() {
+        if self.definition.fires_by_key() && !planted(Planted::TimerUnclaimed) {
             self.release(timers)?;
         }
         Ok(rows)

@@ -7,6 +7,7 @@
 //! docs/design/0009-windows-and-changelogs.md has the bytes.
 
 use weir_expr::{Aggregates, State};
+use weir_runtime::sim::planted::{Planted, planted};
 
 use super::unit::Piece;
 use crate::execution::window::{SessionRules, Window};
@@ -63,7 +64,9 @@ pub(super) fn place(
             let mut session = first.clone();
             for other in others {
                 session.last_ms = session.last_ms.max(other.last_ms);
-                aggregates.merge(&mut session.state, &other.state);
+                if !planted(Planted::SessionLostInMerge) {
+                    aggregates.merge(&mut session.state, &other.state);
+                }
             }
             aggregates.merge(&mut session.state, &piece.partial);
             session

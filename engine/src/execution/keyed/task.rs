@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::future::try_join;
 use prost::Message as _;
 use weir_runtime::clock;
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::CheckpointId;
 use weir_state::shard::DueTimers;
 use weir_state::{Access, Pending, StateError};
@@ -355,6 +356,12 @@ impl KeyedTask {
         if due.timers.is_empty() {
             self.outlet.blocked = true;
             return Ok(());
+        }
+        if let Until::Watermark(watermark) = until
+            && planted(Planted::WatermarkBeforeWindows)
+        {
+            let forwarded = self.keyed.definition().forwarded(watermark);
+            self.tail.tell(Message::Watermark(forwarded)).await?;
         }
         match self.keyed.values_of(&due.timers) {
             Access::Ready(values) => self.fire(until, &due, &values).await,

@@ -13,6 +13,7 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{FieldRef, Schema};
 use arrow::row::{RowConverter, SortField};
 use bytes::{Buf, BufMut, Bytes};
+use weir_runtime::sim::planted::{Planted, planted};
 
 use crate::rows::Kind;
 use crate::rows::key::{KeyError, decode_keys};
@@ -75,7 +76,7 @@ impl Held {
     ) -> Result<(), FoldError> {
         if let Self::Latest { time_ms: held, row: known } = self {
             let wins = match time_ms.cmp(held) {
-                _ if time_ms.is_none() => true,
+                _ if time_ms.is_none() || planted(Planted::LastArrivalWins) => true,
                 Ordering::Greater => true,
                 Ordering::Less => false,
                 Ordering::Equal => columns.compare(&row, known)? == Ordering::Less,
@@ -103,6 +104,7 @@ impl Held {
                     rows.remove(place);
                 }
             }
+            Err(_) if by < 0 && planted(Planted::EarlyRetractionLost) => {}
             Err(place) => rows.insert(place, (row, by)),
         }
     }
