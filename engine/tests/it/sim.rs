@@ -9,6 +9,7 @@
 //! - `sim/cluster.rs` — simulated worker processes as a `Cluster`.
 //! - `sim/crash.rs` — one crash before and after each object call and each send of a short job.
 //! - `sim/draw.rs` — a job and its faults from a seed.
+//! - `sim/interleavings.rs` — what must not be left to chance, at many moments of a short job.
 //! - `sim/job.rs` — what a job reads, computes and writes.
 //! - `sim/late.rs` — results of which rows may be missing, since they were late.
 //! - `sim/life.rs` — runs a job until it is finished: starts, kills, stale coordinators.
@@ -20,6 +21,7 @@ mod changes;
 mod cluster;
 mod crash;
 mod draw;
+mod interleavings;
 mod job;
 mod late;
 mod life;
@@ -34,9 +36,10 @@ use life::{Lived, Reached};
 pub(crate) const SEEDS: u64 = 200;
 
 /// What must happen at least once in [`SEEDS`] seeds; otherwise they show nothing.
-const MUST_HAPPEN: [&str; 59] = [
+const MUST_HAPPEN: [&str; 61] = [
     "call broken",
     "checkpoint",
+    "checkpoint given up",
     "coordinator crashed",
     "coordinator killed",
     "coordinator killed at the end",
@@ -93,6 +96,7 @@ const MUST_HAPPEN: [&str; 59] = [
     "windows over windows",
     "worker killed",
     "worker killed in a rescale",
+    "worker left in order",
     "workers taken over",
 ];
 

@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_runtime::sim;
 
-use self::harness::{ChangedRow, Harness, Op, Setup};
+use self::harness::{ChangedRow, Harness, Op, Setup, bucket};
 use self::model::Model;
 use crate::pipeline::spec::{Emit, Order, TumbleSpec, WindowSpec};
 use crate::rows::Kind;
@@ -151,6 +151,50 @@ proptest! {
             let ops = ops.clone();
             let found = sim::run(seed, async move { Harness::run(setup, &ops).await });
             prop_assert_eq!(found.results, model::totals(&rows));
+        }
+    }
+}
+
+fn totals_of(changelog: bool, order: Order, seed: u64) -> Setup {
+    let (window, emit) = (None, Emit::OnUpdate);
+    Setup { window, emit, order, ttl_ms: None, lateness_ms: 0, changelog, seed }
+}
+
+/// A changelog as batches of about `length` rows; none ends between the halves of an update.
+fn cut(changes: &[ChangedRow], length: usize) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let mut rest = changes;
+    while !rest.is_empty() {
+        let mut end = length.min(rest.len());
+        while rest.get(end).is_some_and(|row| row.0 == Kind::After) {
+            end += 1;
+        }
+        ops.push(Op::Changes(rest[..end].to_vec()));
+        rest = &rest[end..];
+    }
+    ops
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    /// Groups by how many rows the groups below have: each row moves a group from one to another.
+    #[test]
+    fn groups_over_groups_are_what_the_rows_add_up_to(
+        ops in vec(op(), 1..20), length in 1..9_usize, restores in any::<bool>(), seed in any::<u64>()
+    ) {
+        for order in [Order::Relaxed, Order::Strict] {
+            let (below, rows) = (totals_of(false, order, seed), ops.clone());
+            let found = sim::run(seed, async move { Harness::run(below, &rows).await });
+            let mut changes = cut(&found.written, length);
+            if restores {
+                let cold = |op| [op, Op::Read, Op::Restore];
+                changes = changes.into_iter().flat_map(cold).collect();
+            }
+            let above = totals_of(true, order, seed);
+            let again = sim::run(seed, async move { Harness::run(above, &changes).await });
+            let left = found.results.values().flatten();
+            let left: Vec<_> = left.map(|value| (bucket(value), value.1, value.2)).collect();
+            prop_assert_eq!(again.results, model::totals(&left));
         }
     }
 }

@@ -26,6 +26,9 @@ pub(crate) struct SimWorker {
     member: Arc<Mutex<Option<Member>>>,
     /// Set when it ended by itself.
     fault: Arc<Mutex<Option<String>>>,
+    /// Asks it to end in order.
+    leave: Arc<watch::Sender<bool>>,
+    has_left: Arc<AtomicBool>,
     /// Given up by its cluster, which cannot reach it, and running on.
     is_stale: Arc<AtomicBool>,
 }
@@ -33,6 +36,15 @@ pub(crate) struct SimWorker {
 impl SimWorker {
     pub(crate) fn address(&self) -> Option<String> {
         self.member.lock().expect("not poisoned").as_ref().map(|member| member.address.clone())
+    }
+
+    pub(crate) fn ask_to_leave(&self) {
+        self.leave.send_replace(true);
+    }
+
+    /// Whether it ended as it was asked to, and not in another way.
+    pub(crate) fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_stale(&self) -> bool {
@@ -145,10 +157,12 @@ impl Cluster for SimCluster {
             process: Process::new(format!("worker-{incarnation}"), skew_ms),
             member: Arc::default(),
             fault: Arc::default(),
+            leave: Arc::new(watch::Sender::new(false)),
+            has_left: Arc::default(),
             is_stale: Arc::default(),
         };
         self.workers.lock().workers.push(worker.clone());
-        let (_, leave) = watch::channel(false);
+        let leave = worker.leave.subscribe();
         let token = TOKEN.to_owned();
         let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave };
         let objects: Arc<dyn Objects> = Arc::new(OneStore(Arc::new(self.store.clone())));
@@ -166,8 +180,11 @@ impl Cluster for SimCluster {
             };
             let open = Arc::new(move |_: &str| Arc::clone(&objects));
             let ended = Box::pin(worker::run(settings, network, open, ready)).await;
-            if let Err(error) = ended {
-                *worker.fault.lock().expect("not poisoned") = Some(error.to_string());
+            match ended {
+                Ok(()) => worker.has_left.store(true, Ordering::Relaxed),
+                Err(error) => {
+                    *worker.fault.lock().expect("not poisoned") = Some(error.to_string());
+                }
             }
             changes.send_modify(|n| *n += 1);
             worker.process.kill();

@@ -29,7 +29,7 @@ fn a_crash_before_or_after_any_object_call_changes_no_output() {
     assert!(calls > 50, "only {calls} object calls");
     for fault in [Fault::CrashBefore, Fault::CrashAfter] {
         each(Scenario::quiet, calls, |scenario, nth| {
-            scenario.planned = Some(Planned::nth_call(nth, fault))
+            scenario.planned = vec![Planned::nth_call(nth, fault)]
         });
     }
 }
@@ -51,7 +51,7 @@ fn a_crash_before_or_after_any_object_call_leaves_a_table_whole() {
     assert!(quiet.reached.0["table snapshot replaced"] > 0, "one snapshot only");
     for fault in [Fault::CrashBefore, Fault::CrashAfter] {
         each(Scenario::quiet_table, quiet.calls, |scenario, nth| {
-            scenario.planned = Some(Planned::nth_call(nth, fault));
+            scenario.planned = vec![Planned::nth_call(nth, fault)];
         });
     }
 }

@@ -48,8 +48,15 @@ pub(crate) enum Blow {
     Rescale { replicas: u32, slots: u32 },
     /// The replicas and slots of the beginning are wanted again.
     Back,
+    /// A worker is asked to end in order.
+    Leave(u64),
     /// The worker that was started last is killed.
     NewWorker,
+    /// The coordinator is killed, all that the job wrote is deleted, and it begins anew while its
+    /// first workers go on.
+    Deleted,
+    /// A second coordinator begins with `--fresh` while the first and its workers go on.
+    Fresh,
 }
 
 #[derive(Clone, Debug)]
@@ -69,8 +76,8 @@ pub(crate) struct Scenario {
     pub(crate) slow_ms: u64,
     /// How long a listing takes at most.
     pub(crate) list_ms: u64,
-    /// One fault at one object call.
-    pub(crate) planned: Option<Planned>,
+    /// Faults at certain object calls.
+    pub(crate) planned: Vec<Planned>,
     /// A process is killed at this send (from 1) of the whole network.
     pub(crate) crash_at: Option<(u64, Crash)>,
     /// Logs and object calls are printed.
@@ -106,7 +113,7 @@ impl Scenario {
             faulty_network: draw.below(2) == 0,
             slow_ms,
             list_ms: slow_ms * [1, 50][usize::try_from(draw.below(2)).expect("small")],
-            planned: None,
+            planned: Vec::new(),
             crash_at: None,
             is_shown: false,
         }
@@ -147,9 +154,17 @@ impl Scenario {
         })
     }
 
+    /// As [`Scenario::quiet`], of ndjson files.
+    pub(crate) fn quiet_windows_of_files() -> Self {
+        let quiet = Self::quiet().query;
+        let input = Input::Files { files: 5, disorder_ms: 0 };
+        Self::quiet_of(Query { input, events: 800, ..quiet })
+    }
+
     fn quiet_of(query: Query) -> Self {
         let mut spec = job(&mut Draw(1), &query, (2, 1));
         spec.checkpoint.interval_ms = 100;
+        spec.checkpoint.timeout_ms = 30_000;
         spec.order = Order::Relaxed;
         if let Verb::Source(source) = &mut spec.pipeline[0].verb {
             source.rate = Some(2_000);
@@ -165,14 +180,21 @@ impl Scenario {
             faulty_network: false,
             slow_ms: 5,
             list_ms: 5,
-            planned: None,
+            planned: Vec::new(),
             crash_at: None,
             is_shown: false,
         }
     }
 
-    pub(crate) fn rescales(&self) -> bool {
-        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Rescale { .. }))
+    /// Whether it always has the same number of subtasks. Survivors of lost workers are fewer.
+    pub(crate) fn keeps_width(&self) -> bool {
+        let rescales = self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Rescale { .. }));
+        self.spec.replicas == 1 && !rescales
+    }
+
+    /// Whether what an earlier life of the job left is nobody's.
+    pub(crate) fn is_made_again(&self) -> bool {
+        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Deleted | Blow::Fresh))
     }
 
     /// What it is made of, to be counted over the seeds.
@@ -212,7 +234,7 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
         state_memory_bytes: 64 << 20,
         checkpoint: CheckpointPolicy {
             interval_ms: 100 + draw.below(400),
-            timeout_ms: 30_000,
+            timeout_ms: if draw.below(3) == 0 { 300 } else { 30_000 },
             min_pause_ms: 0,
             retained: u32::try_from(1 + draw.below(3)).expect("small"),
             tolerable_failures: None,
@@ -230,11 +252,12 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
 fn blow(draw: &mut Draw) -> (Duration, Blow) {
     let after = draw.millis(2_500);
     let lasts = |draw: &mut Draw| Duration::from_secs(1) + draw.millis(12_000);
-    let blow = match draw.below(7) {
+    let blow = match draw.below(8) {
         0 | 1 => Blow::Worker(draw.next()),
         2 | 3 => Blow::Coordinator { orphans_live: draw.millis(10_000) },
         4 => Blow::Second,
-        5 => Blow::CutOff { worker: draw.next(), lasts: lasts(draw) },
+        5 => Blow::Leave(draw.next()),
+        6 => Blow::CutOff { worker: draw.next(), lasts: lasts(draw) },
         _ => Blow::Apart { workers: draw.next(), breaks: draw.below(2) == 0, lasts: lasts(draw) },
     };
     (after, blow)
@@ -248,12 +271,13 @@ fn rescale(draw: &mut Draw) -> Vec<(Duration, Blow)> {
         Blow::Rescale { replicas, slots }
     };
     let mut blows = vec![(draw.millis(1_500), wanted(draw))];
-    let next = match draw.below(8) {
+    let next = match draw.below(9) {
         0 => wanted(draw),
         1 => Blow::Back,
         2 => Blow::Coordinator { orphans_live: draw.millis(10_000) },
         3 => Blow::Worker(draw.next()),
         4 => Blow::NewWorker,
+        5 => Blow::Leave(draw.next()),
         _ => return blows,
     };
     let within = [20, 80, 300, 600][usize::try_from(draw.below(4)).expect("small")];

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use object_store::path::Path;
 use tokio::sync::watch;
+use weir_engine::coordinator::begin::fresh::fresh;
 use weir_engine::coordinator::begin::{Begun, Request, begin};
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
@@ -113,6 +114,12 @@ struct World {
     target: Target,
     /// Rescales that were counted.
     rescales: u64,
+    /// Checkpoints that failed one after the other.
+    failures: u32,
+    /// Workers that were asked to leave.
+    asked: Vec<SimWorker>,
+    /// The next start is one with `--fresh`.
+    is_fresh: bool,
 }
 
 /// First parts of a table's snapshots, as one sees them in the store.
@@ -164,7 +171,7 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         store.plant(&Path::from(format!("{INPUT}/{name}")), lines);
     }
     let network = SimNetwork::new(faults);
-    if let Some(planned) = &scenario.planned {
+    for planned in &scenario.planned {
         store.plan(planned.clone());
     }
     if let Some((send, crash)) = scenario.crash_at {
@@ -181,6 +188,9 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         snapshots: Snapshots::default(),
         target: Target::of(&scenario.spec),
         rescales: 0,
+        failures: 0,
+        asked: Vec::new(),
+        is_fresh: false,
     };
     world.live().await
 }
@@ -201,6 +211,7 @@ impl World {
                 self.snapshots.look(&self.store);
             }
             self.look_at_rescales(&running);
+            self.look_at_checkpoints(&running);
             if clock::now() > stuck {
                 let (starts, status) = (self.starts, running.status.borrow());
                 return Err(format!("stuck after {STUCK_AFTER:?} and {starts} starts: {status:?}"));
@@ -249,20 +260,7 @@ impl World {
 
     fn strike(&mut self, blow: Blow, running: &mut Running, stale: &mut Vec<Running>) {
         match blow {
-            Blow::Worker(which) => {
-                let alive = running.workers.alive();
-                if !alive.is_empty() {
-                    self.reached.count("worker killed", 1);
-                    self.in_a_rescale(running, "worker killed in a rescale");
-                    alive[usize::try_from(which).expect("64 bits") % alive.len()].process.kill();
-                }
-            }
-            Blow::NewWorker => {
-                if let Some(worker) = running.workers.alive().last() {
-                    self.in_a_rescale(running, "new worker killed in a rescale");
-                    worker.process.kill();
-                }
-            }
+            Blow::Worker(_) | Blow::NewWorker | Blow::Leave(_) => self.hit_worker(blow, running),
             Blow::Rescale { replicas, slots } => {
                 self.in_a_rescale(running, "other target in a rescale");
                 self.retarget(running, replicas, slots);
@@ -300,7 +298,43 @@ impl World {
                 })
                 .detach();
             }
+            Blow::Deleted => {
+                self.reached.count("job made again", 1);
+                running.process.kill();
+                self.orphan(running, Duration::from_secs(10));
+                for (name, _) in self.store.names() {
+                    if !name.starts_with(INPUT) {
+                        self.store.uproot(&Path::from(name));
+                    }
+                }
+                *running = self.start();
+            }
+            Blow::Fresh => {
+                self.reached.count("job made again", 1);
+                self.is_fresh = true;
+                let anew = self.start();
+                stale.push(std::mem::replace(running, anew));
+            }
             Blow::Apart { workers, breaks, lasts } => self.part(running, workers, breaks, lasts),
+        }
+    }
+
+    fn hit_worker(&mut self, blow: Blow, running: &Running) {
+        let alive = running.workers.alive();
+        let at = |which: u64| usize::try_from(which).expect("64 bits") % alive.len().max(1);
+        let (place, what) = match blow {
+            Blow::Worker(which) => (at(which), "worker killed in a rescale"),
+            Blow::Leave(which) => (at(which), "worker asked to leave in a rescale"),
+            _ => (alive.len().saturating_sub(1), "new worker killed in a rescale"),
+        };
+        let Some(worker) = alive.get(place) else { return };
+        self.in_a_rescale(running, what);
+        if matches!(blow, Blow::Leave(_)) {
+            worker.ask_to_leave();
+            self.asked.push(worker.clone());
+        } else {
+            self.reached.count("worker killed", 1);
+            worker.process.kill();
         }
     }
 
@@ -313,6 +347,12 @@ impl World {
         self.target = Target { replicas, slots, ..self.target };
         self.reached.count("target changed", 1);
         running.target.send_replace(self.target);
+    }
+
+    fn look_at_checkpoints(&mut self, running: &Running) {
+        let failures = running.status.borrow().checkpoint_failures;
+        self.reached.count("checkpoint given up", u64::from(failures > self.failures));
+        self.failures = failures;
     }
 
     fn look_at_rescales(&mut self, running: &Running) {
@@ -388,7 +428,12 @@ impl World {
         let request = self.request();
         let (retarget, target) = watch::channel(Target::of(&request.spec));
         let told = Arc::clone(&end);
+        let is_fresh = std::mem::take(&mut self.is_fresh);
         drop(process.spawn(async move {
+            if is_fresh {
+                let Request { spec, root, owner, objects, .. } = &request;
+                fresh(spec, root, owner, &**objects).await.expect("the store has no faults");
+            }
             let (_keep, wanted) = watch::channel(Wanted::Run);
             let ended = match Box::pin(begin(request)).await {
                 Ok(Begun::Finished(_)) => Ok(Phase::Finished),
@@ -430,6 +475,8 @@ impl World {
         for (fault, times) in self.store.struck() {
             self.reached.count(fault, times);
         }
+        let left = self.asked.iter().filter(|worker| worker.has_left()).count();
+        self.reached.count("worker left in order", left as u64);
         let sends = self.network.counters().sent;
         self.reached.add_network(&self.network.counters());
         self.reached.count("stale worker woken", self.woken.load(atomic::Ordering::Relaxed));

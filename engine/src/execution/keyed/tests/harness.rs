@@ -59,6 +59,8 @@ pub(super) enum Op {
 pub(super) struct Found {
     pub(super) results: ResultRows,
     pub(super) late: usize,
+    /// The changelog as an aggregate over it reads it: by how many rows, their sum, greatest time.
+    pub(super) written: Vec<ChangedRow>,
 }
 
 pub(super) struct Harness {
@@ -105,7 +107,7 @@ impl Harness {
         let job = check(&declare::job(steps), &SourceSchemas::new()).expect("a sound job");
         let latency = Duration::from_millis(5);
         let objects = SimStore::new(SimStoreSettings::with_latency(setup.seed, latency, latency));
-        let found = Found { results: ResultRows::new(), late: 0 };
+        let found = Found { results: ResultRows::new(), late: 0, written: Vec::new() };
         let mut harness = Self {
             setup,
             job,
@@ -296,6 +298,7 @@ impl Harness {
             for row in 0..rows.len() {
                 let (key, value) = result(&rows, row, self.setup.window.is_some());
                 let kind = rows.kind(row);
+                self.found.written.push((kind, bucket(&value), value.1, value.2));
                 assert_eq!(half.is_some(), kind == Kind::After, "+U stands right behind its -U");
                 let values = self.found.results.entry(key).or_default();
                 match kind {
@@ -322,6 +325,11 @@ impl Harness {
             assert!(half.is_none(), "+U is in the batch of its -U");
         }
     }
+}
+
+/// By which results are grouped again.
+pub(super) fn bucket(value: &Values) -> u8 {
+    u8::try_from(value.0 % 3).unwrap()
 }
 
 fn result(rows: &Rows, row: usize, has_window: bool) -> (Place, Values) {
