@@ -100,6 +100,10 @@ pub struct StatefulJobSpec {
     /// When a worker counts as lost, and how many errors a job may report.
     #[serde(default)]
     pub failover: FailoverSpec,
+
+    /// True: a last checkpoint is taken, the workers end, and the job waits until this is false.
+    #[serde(default)]
+    pub suspend: bool,
 }
 
 /// Where state lives and how it is cut.

@@ -10,7 +10,7 @@
 //! - `begin.rs` — before the job runs: does the manifest fit the state? The first records.
 //! - `run.rs` — the owning task: selects an event, applies it, obeys the plan of workers.
 //! - `perform.rs` — does effects. `records.rs` — acknowledgements to records and back. Pure.
-//! - `links.rs` — control streams with heartbeats. `cleaner.rs` — deletions. `print.rs` — `print`.
+//! - `links.rs` — control streams with heartbeats. `cleaner.rs` — deletions. `leftovers.rs` — the same for a tool, with no job running. `print.rs` — `print`.
 //! - `status.rs`, `summary.rs` — what is shown; nothing is decided from it.
 //!
 //! # What must stay true
@@ -24,6 +24,7 @@ mod budget;
 mod cleaner;
 mod commits;
 mod layout;
+pub mod leftovers;
 mod links;
 mod machine;
 mod meters;

@@ -16,6 +16,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a job on this machine, without a cluster
     Run(RunArgs),
+    /// Write a manifest that runs as it is, to begin with
+    Init {
+        /// The file to write; one that is there is left alone
+        #[arg(default_value = "job.yaml")]
+        file: PathBuf,
+    },
     /// Report every problem of manifests, without running them
     Validate(ValidateArgs),
     /// Print the definition of the custom resources
@@ -68,11 +74,27 @@ pub(crate) enum StateCommand {
         /// The job's state folder, as in weir-data/<job>/state
         uri: String,
     },
+    /// Delete what is needed no more, of the state and of the sinks' staging folders
+    Gc(GcArgs),
     /// Show the last run: generation, checkpoints, shards, positions
     Show {
         /// The job's state folder, as in weir-data/<job>/state
         uri: String,
     },
+}
+
+/// Flags of `weir state gc`.
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// The job's state folder, as in weir-data/<job>/state
+    pub(crate) uri: String,
+    /// Say what would go and why; delete nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// What relative URIs of sinks are relative to: the manifest's folder. `weir run` notes it
+    /// beside the state, so it is asked for only elsewhere
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: Option<PathBuf>,
 }
 
 #[cfg(test)]

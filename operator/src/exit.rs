@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use indicatif::ProgressBar;
 
@@ -35,12 +35,14 @@ impl From<Exit> for ExitCode {
 }
 
 /// The live line of a terminal, once one is shown: it gives way to what is said.
-static LIVE: OnceLock<ProgressBar> = OnceLock::new();
+static LIVE: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// From now on lines are written above this one.
 pub(crate) fn keep_below(live: &ProgressBar) {
-    // A process shows one job, so there is one live line in its life.
-    let _ = LIVE.set(live.clone());
+    if let Ok(mut shown) = LIVE.lock() {
+        // A job that was suspended and goes on has another one than before.
+        *shown = Some(live.clone());
+    }
 }
 
 /// One line on standard error.
@@ -49,7 +51,7 @@ pub(crate) fn say(line: &str) {
         // Nobody reads it: then there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "{line}");
     };
-    match LIVE.get() {
+    match LIVE.lock().ok().and_then(|shown| shown.clone()) {
         Some(live) => live.suspend(write),
         None => write(),
     }

@@ -3,7 +3,7 @@
 //! - `cli.rs` — flags. `exit.rs` — exit codes, and everything that goes to standard error.
 //! - `manifest.rs` — a manifest file, or all of its problems. `translate.rs` — to the engine's types.
 //! - `run.rs` — `weir run`: one job on this machine, its workers as child processes.
-//! - `worker.rs` — `weir worker`. `validate.rs`, `state.rs` — `weir validate`, `weir state`.
+//! - `worker.rs` — `weir worker`. `init.rs`, `validate.rs`, `state.rs` — `weir init`, `weir validate`, `weir state`.
 //!
 //! What must stay true: standard output is only what was asked for (rows of `print`, a definition, a
 //! listing); all else goes to standard error.
@@ -17,6 +17,7 @@ use crate::exit::Exit;
 
 mod cli;
 mod exit;
+mod init;
 mod log;
 mod manifest;
 mod run;
@@ -47,10 +48,12 @@ fn main() -> ExitCode {
 async fn command(command: Command) -> Exit {
     match command {
         Command::Run(args) => Box::pin(run::run(args)).await,
+        Command::Init { file } => init::run(&file),
         Command::Worker { ordinal } => Box::pin(worker::run(ordinal)).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Crd => state::out(&weir_crds::crd_yaml()),
         Command::State { command: StateCommand::Ls { uri } } => state::ls(&uri).await,
+        Command::State { command: StateCommand::Gc(args) } => state::gc::run(args).await,
         Command::State { command: StateCommand::Show { uri } } => state::show(&uri).await,
     }
 }

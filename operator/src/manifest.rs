@@ -16,6 +16,8 @@ use crate::translate;
 pub(crate) struct Manifest {
     /// The job, if anything sound is left of it.
     pub(crate) spec: Option<JobSpec>,
+    /// It is to wait until this is set back.
+    pub(crate) suspend: bool,
     /// What relative URIs are relative to.
     pub(crate) base_folder: PathBuf,
     /// Problems so far, each with its path.
@@ -48,9 +50,10 @@ impl Manifest {
         let Inspected { job, steps, problems } = weir_crds::inspect_manifest(text);
         let problems = problems.iter().map(ToString::to_string).collect();
         let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
+        let suspend = job.as_ref().is_some_and(|job| job.spec.suspend);
         let from = from.unwrap_or_default();
         let steps = from.into_iter().filter_map(|step: usize| steps.get(step).copied()).collect();
-        Self { spec, base_folder, problems, steps }
+        Self { spec, suspend, base_folder, problems, steps }
     }
 
     /// Looks at the sources and checks what is left with their columns. Gives what could not be
@@ -99,6 +102,7 @@ mod tests {
     fn paths_name_the_steps_of_the_manifest() {
         let manifest = Manifest {
             spec: None,
+            suspend: false,
             base_folder: PathBuf::new(),
             problems: Vec::new(),
             steps: vec![0, 2],

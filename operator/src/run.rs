@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use weir_engine::coordinator::begin::fresh::fresh;
-use weir_engine::coordinator::begin::{BeginError, Begun, Job, Request, begin};
+use weir_engine::coordinator::begin::{self, BeginError, Begun, Request, begin};
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outcome, Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
@@ -27,7 +27,7 @@ use crate::exit::{Exit, chain, report, say};
 use crate::log;
 use crate::manifest::Manifest;
 
-mod folder;
+pub(crate) mod folder;
 mod local;
 mod progress;
 mod signals;
@@ -35,6 +35,7 @@ mod watched;
 
 use folder::JobFolder;
 use local::LocalCluster;
+use signals::Signals;
 
 /// How long sources that do not answer are waited for before the job has begun.
 const UNREACHABLE_MAX: Duration = Duration::from_secs(600);
@@ -42,49 +43,113 @@ const UNREACHABLE_MAX: Duration = Duration::from_secs(600);
 const UNREACHABLE_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Runs a job until it is finished, failed or suspended.
+/// Runs a job until it is finished, failed or stopped. One that its manifest suspends waits for the
+/// next edit.
 pub(crate) async fn run(args: RunArgs) -> Exit {
-    let Some((spec, base_folder)) = read(&args).await else { return Exit::BadInput };
-    let folder = match JobFolder::hold(&args.data, &spec.name) {
+    let Some(mut wanted) = read(&args).await else { return Exit::BadInput };
+    let folder = match JobFolder::hold(&args.data, &wanted.spec.name) {
         Ok(folder) => folder,
         Err(error) => return refused(&error),
     };
+    if let Err(error) = folder.note_base(&wanted.base_folder) {
+        return refused(&error);
+    }
     match local::open_log(&folder.logs().join("coordinator.log")) {
         Ok(file) => log::to_file(file),
         Err(error) => return refused(&error),
     }
-    let started = tokio::select! {
-        () = signals::stopped() => {
-            say("stopped before the job began; the same command begins it");
-            return Exit::Suspended;
+    let mut signals = Signals::listen();
+    let mut fresh = args.fresh;
+    loop {
+        if wanted.suspend {
+            match wait_for_edit(&args.file, &mut wanted, &mut signals).await {
+                Ok(()) => {}
+                Err(exit) => return exit,
+            }
         }
-        started = start(&args, &spec, &base_folder, &folder) => started,
-    };
-    match started {
-        Ok((Begun::Finished(summary), _)) => {
-            say(&format!("finished already: {summary}"));
-            say("nothing was changed; --fresh deletes its state and output and runs it again");
-            Exit::Done
+        let went_on = wanted.judged.is_some();
+        let started = tokio::select! {
+            biased;
+            () = signals.stopped() => {
+                say("stopped before the job began; the same command begins it");
+                return Exit::Suspended;
+            }
+            started = start(&args, &wanted, &folder, &mut fresh) => started,
+        };
+        wanted.suspend = true;
+        match started {
+            Ok((Begun::Finished(summary), _)) => {
+                say(&format!("finished already: {summary}"));
+                say("nothing was changed; --fresh deletes its state and output and runs it again");
+                return Exit::Done;
+            }
+            Ok((Begun::Ready(job), token)) => {
+                let ended = drive(*job, &args.file, &wanted.spec, &folder, token, &signals).await;
+                if let Ok(exit) = ended {
+                    return exit;
+                }
+                // The same text as before may be what it goes on with.
+                wanted.judged = None;
+            }
+            Err(Exit::BadInput) if went_on => say("the job stays suspended"),
+            Err(exit) => {
+                if exit == Exit::BadInput {
+                    folder.undo();
+                }
+                return exit;
+            }
         }
-        Ok((Begun::Ready(job), token)) => drive(*job, &args.file, &spec, &folder, token).await,
-        Err(exit) => exit,
     }
+}
+
+/// The job is suspended, and nobody stops the process.
+struct Paused;
+
+/// What is to be run.
+struct Job {
+    spec: JobSpec,
+    base_folder: PathBuf,
+    /// The manifest says so, or could not be gone on with.
+    suspend: bool,
+    /// The text that it tried to go on with after it was suspended: the same again is no edit.
+    judged: Option<String>,
+}
+
+/// Waits until the manifest no longer suspends the job, or a signal comes.
+async fn wait_for_edit(file: &Path, job: &mut Job, signals: &mut Signals) -> Result<(), Exit> {
+    let (name, file_name) = (&job.spec.name, file.display());
+    say(&format!(
+        "job {name} is suspended by {file_name}; it goes on when `suspend` is false there, and \
+         Ctrl-C stops waiting"
+    ));
+    let resumed = tokio::select! {
+        biased;
+        () = signals.stopped() => {
+            say("stopped waiting; the job stays suspended");
+            return Err(Exit::Suspended);
+        }
+        resumed = watched::resumed(file, name, job.judged.take()) => resumed,
+    };
+    say(&format!("{file_name}: taken over: job {name} goes on"));
+    job.spec = resumed.spec;
+    (job.judged, job.suspend) = (Some(resumed.text), false);
+    Ok(())
 }
 
 /// Begins the job, with the run's token; waits for sources that do not answer.
 async fn start(
     args: &RunArgs,
-    spec: &JobSpec,
-    base_folder: &Path,
+    wanted: &Job,
     folder: &JobFolder,
+    fresh_wanted: &mut bool,
 ) -> Result<(Begun, String), Exit> {
     let deadline = clock::now() + UNREACHABLE_MAX;
     let mut pause = UNREACHABLE_PAUSE_FIRST;
-    let mut fresh_wanted = args.fresh;
     loop {
-        let request = request(args, spec.clone(), base_folder, folder).await?;
-        if std::mem::take(&mut fresh_wanted) {
-            let cleared = fresh(spec, &request.root, &request.owner, &*request.objects).await;
+        let request = request(args, wanted, folder).await?;
+        if std::mem::take(fresh_wanted) {
+            let cleared =
+                fresh(&wanted.spec, &request.root, &request.owner, &*request.objects).await;
             cleared.map_err(|error| refused(&error))?;
         }
         let token = request.token.clone();
@@ -118,7 +183,7 @@ fn not_begun(file: &Path, error: &BeginError) -> Exit {
 }
 
 /// The manifest, if it has no problem; else all of them are told.
-async fn read(args: &RunArgs) -> Option<(JobSpec, PathBuf)> {
+async fn read(args: &RunArgs) -> Option<Job> {
     let mut manifest = match Manifest::read(&args.file) {
         Ok(manifest) => manifest,
         Err(error) => {
@@ -138,52 +203,63 @@ async fn read(args: &RunArgs) -> Option<(JobSpec, PathBuf)> {
     if !manifest.problems.is_empty() {
         return None;
     }
-    Some((manifest.spec?, manifest.base_folder))
+    let (suspend, base_folder) = (manifest.suspend, manifest.base_folder);
+    Some(Job { spec: manifest.spec?, base_folder, suspend, judged: None })
 }
 
-async fn request(
-    args: &RunArgs,
-    spec: JobSpec,
-    base_folder: &Path,
-    folder: &JobFolder,
-) -> Result<Request, Exit> {
+async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Request, Exit> {
+    let base_folder = &wanted.base_folder;
     let uri = args.state.clone().unwrap_or_else(|| folder.state().display().to_string());
     let place = open(&uri, &StoreOptions::default()).await.map_err(|error| refused(&error))?;
     // Workers have another idea of relative paths.
     let local = place.local.as_ref().map(|path| path.display().to_string());
     Ok(Request {
-        spec,
+        spec: wanted.spec.clone(),
         state_uri: local.unwrap_or(uri),
         root: Root::new(place),
         base_folder: base_folder.display().to_string(),
         owner: folder.owner.clone(),
-        objects: Arc::new(RealObjects { base_folder: base_folder.to_owned() }),
+        objects: Arc::new(RealObjects { base_folder: base_folder.clone() }),
         network: GrpcNetwork::new(),
         token: format!("{}{}", random::id(), random::id()),
     })
 }
 
-async fn drive(job: Job, file: &Path, spec: &JobSpec, folder: &JobFolder, token: String) -> Exit {
+/// Runs the job until it is over, or paused by its manifest.
+async fn drive(
+    job: begin::Job,
+    file: &Path,
+    spec: &JobSpec,
+    folder: &JobFolder,
+    token: String,
+    signals: &Signals,
+) -> Result<Exit, Paused> {
     let program = match std::env::current_exe() {
         Ok(program) => program,
-        Err(error) => return refused(&error),
+        Err(error) => return Ok(refused(&error)),
     };
     let started = clock::now();
     let name = job.name().to_owned();
     let (wish, wanted) = watch::channel(Wanted::Run);
     let (status, shown) = watch::channel(Status::default());
-    signals::listen(wish);
+    let stopping = task::spawn(signals.clone().suspend(wish.clone()));
     let (steer, target) = watch::channel(Target::of(spec));
-    let watching = task::spawn(watched::watch(file.to_owned(), spec.clone(), steer));
+    let watching = task::spawn(watched::watch(file.to_owned(), spec.clone(), steer, wish));
     let progress = task::spawn(progress::show(shown));
     let mut cluster = LocalCluster::new(program, folder.logs(), token);
     let outside = Outside { wanted, target, status, print: Box::new(StandardOutput) };
     let outcome = Box::pin(run_job(job, &mut cluster, outside)).await;
     watching.abort();
+    stopping.abort();
     if let Err(error) = progress.await {
         tracing::error!("bug in Weir: showing progress: {error}");
     }
-    end(&name, &outcome, started.elapsed().as_secs_f64(), &folder.logs())
+    let seconds = started.elapsed().as_secs_f64();
+    if outcome.phase == Phase::Suspended && !signals.have_come() {
+        say(&format!("job {name} suspended: {}, {seconds:.1} seconds", outcome.summary));
+        return Err(Paused);
+    }
+    Ok(end(&name, &outcome, seconds, &folder.logs()))
 }
 
 fn end(name: &str, outcome: &Outcome, seconds: f64, logs: &Path) -> Exit {

@@ -1,15 +1,20 @@
-//! `weir state`: what lies in a job's state folder, with no job running. Reads only.
+//! `weir state`: what lies in a job's state folder, with no job running. `ls` and `show` read only;
+//! `state/gc.rs` deletes.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use jiff::Timestamp;
+use prost::Message;
+use weir_engine::protocol::{SourcePositions, SplitPosition};
 use weir_state::journal::{
     CheckpointSummary, IncarnationSummary, JobSummary, JournalError, Root, summarize,
 };
 use weir_state::objects::{StoreOptions, open_existing};
 
 use crate::exit::{Exit, report};
+
+pub(crate) mod gc;
 
 /// Writes what was asked for to standard output.
 pub(crate) fn out(text: &str) -> Exit {
@@ -53,13 +58,16 @@ async fn with_summary(uri: &str, text: impl FnOnce(&JobSummary) -> String) -> Ex
     };
     match summarize(&Root::new(place)).await {
         Ok(summary) => out(&text(&summary)),
-        Err(error) => {
-            report(&error);
-            match error {
-                JournalError::Store(cause) if cause.is_transient() => Exit::Failed,
-                _ => Exit::BadInput,
-            }
-        }
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// Reports why a journal can't be used.
+fn unreadable(error: &JournalError) -> Exit {
+    report(error);
+    match error {
+        JournalError::Store(cause) if cause.is_transient() => Exit::Failed,
+        _ => Exit::BadInput,
     }
 }
 
@@ -112,6 +120,27 @@ fn in_full(run: &IncarnationSummary) -> String {
     for checkpoint in &run.checkpoints {
         text.push_str(&checkpoint_lines(checkpoint));
     }
+    if let Some(last) = run.state.last_checkpoint() {
+        for source in &last.sources {
+            text.push_str(&position_line(&source.step, &source.bytes));
+        }
+    }
+    text
+}
+
+/// How far a source was read at the last checkpoint.
+fn position_line(step: &str, bytes: &[u8]) -> String {
+    let Ok(positions) = SourcePositions::decode(bytes) else {
+        return format!("  {step} was read up to what this version cannot read\n");
+    };
+    let mut text = format!("  {step} was read up to split {}", positions.frontier);
+    for SplitPosition { split, position, done, .. } in positions.splits {
+        let _ = match done {
+            true => write!(text, ", split {split} to its end"),
+            false => write!(text, ", split {split} to {position}"),
+        };
+    }
+    text.push('\n');
     text
 }
 

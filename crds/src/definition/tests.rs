@@ -51,6 +51,7 @@ fn defaults_stand_in_the_schema() {
         ("spec.failover.restarts", json!(10)),
         ("spec.failover.within", json!("10m")),
         ("spec.failover.minSurvivors", json!("50%")),
+        ("spec.suspend", json!(false)),
         ("spec.pipeline.[].source.files.onError", json!("fail")),
         ("spec.pipeline.[].source.eventTime.delay", json!("0s")),
         ("spec.pipeline.[].source.generate.keys.count", Value::Null),

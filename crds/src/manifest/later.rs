@@ -14,7 +14,6 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
             "compaction",
             "rescale",
             "upgrade",
-            "suspend",
             "restoreFrom",
             "deletionPolicy",
             "worker",

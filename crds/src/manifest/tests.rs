@@ -163,6 +163,7 @@ kind: StatefulJob
 metadata: {name: all, namespace: default, labels: {a: "1"}, annotations: }
 spec:
   slots: 3
+  suspend: true
   state: {uri: s3://bucket/folder, keyGroups: 32768, memory: 64Mi, store: {endpoint: "http://x", region: r, allowHttp: true, pathStyle: true, secretRef: {name: s}}}
   checkpoint: {interval: 100ms, timeout: 1m, minPause: 1s, retained: 1, tolerableFailures: 0}
   failover: {timeout: 1s, restarts: 0, within: 1h, minSurvivors: 100%}

@@ -201,6 +201,11 @@ impl BeginError {
     }
 }
 
+/// The steps of the pipeline that ran last, as the journal has them.
+pub(super) fn recorded_steps(state: &JobState) -> Result<Vec<StepSpec>, Misfit> {
+    Ok(fit::Recorded::of(state)?.steps().to_vec())
+}
+
 fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -11,6 +11,7 @@ use weir_state::gc::{self, GcError, SinkFolders};
 use weir_state::ids::CheckpointId;
 use weir_state::journal::{JobState, Journal};
 use weir_state::names::TableFile;
+use weir_state::objects::Place;
 
 use crate::execution::orders::TableSet;
 
@@ -96,17 +97,30 @@ pub(crate) async fn delete_outdated(
     tables: &BTreeMap<String, String>,
     sinks: &SinkFolders,
 ) -> Result<(), GcError> {
-    let run = &journal.incarnation().id;
     for (step, uri) in tables {
         let Some(place) = sinks.get(uri) else { continue };
-        let names = gc::sink_files(place, step).await?;
-        let parts: Vec<TableFile> =
-            names.iter().filter_map(|(name, _)| TableFile::parse(name)).collect();
-        let doomed = outdated(&parts, run, &waiting(journal.state(), step));
-        let paths: Vec<_> = doomed.iter().map(|part| place.path(&part.to_string())).collect();
+        let doomed = find_outdated(journal, step, place).await?;
+        let paths: Vec<_> = doomed.iter().map(|name| place.path(name)).collect();
         place.delete(&paths).await?;
     }
     Ok(())
+}
+
+/// Names in the folder of the table `step` of snapshots that newer ones have replaced.
+pub(crate) async fn find_outdated(
+    journal: &Journal,
+    step: &str,
+    place: &Place,
+) -> Result<Vec<String>, GcError> {
+    let names = gc::sink_files(place, step).await?;
+    // Of what came after the journal was read nobody here knows whether all of it is there.
+    let last = journal.state().last_checkpoint().map(|last| last.id);
+    let is_known = |part: &TableFile| last.is_some_and(|last| part.checkpoint <= last);
+    let parts = names.iter().filter_map(|(name, _)| TableFile::parse(name));
+    let parts: Vec<TableFile> = parts.filter(is_known).collect();
+    let run = &journal.incarnation().id;
+    let doomed = outdated(&parts, run, &waiting(journal.state(), step));
+    Ok(doomed.iter().map(ToString::to_string).collect())
 }
 
 /// Final names of the step's pieces that no record confirms.

@@ -3,6 +3,7 @@
 //! - `gc.rs` — retirement, and deletion of what the journal condemned.
 //! - `gc/choose.rs` — which of the listed objects a sweep condemns. Pure.
 //! - `gc/sweep.rs` — the sweep over state and sink folders.
+//! - `gc/collect.rs` — all of it in one go, for a tool beside or after the job.
 //! - `gc/incarnation.rs` — deletion of a whole incarnation and of sink files by name.
 //!
 //! # What must stay true
@@ -15,6 +16,7 @@
 //! 4. Every deletion may stop anywhere and be done again.
 
 mod choose;
+mod collect;
 mod incarnation;
 mod sweep;
 
@@ -23,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use object_store::path::Path;
 
 pub use self::choose::{Fate, Why};
+pub use self::collect::{Collect, collect};
 pub use self::incarnation::{delete_incarnation, delete_sink_files, sink_files};
 pub use self::sweep::{SweepReport, Swept, plan_sweep, sweep};
 use crate::ids::{CheckpointId, Seq};

@@ -1,11 +1,14 @@
 //! The folder of one job under `weir run`: state, logs, cache, who owns it and who holds it now.
 //!
-//! `DIR/<job>/{state,logs,cache}`, `DIR/<job>/owner` (a random id that stays) and `DIR/<job>/lock`
-//! (locked while a `weir run` lives; the operating system lets go of it with the process, however
-//! it ends). Holding the lock proves that every earlier owner of this folder is gone.
+//! `DIR/<job>/{state,logs,cache}`, `DIR/<job>/owner` (a random id that stays), `DIR/<job>/base` (the
+//! folder of the manifest that was run last, for `weir state gc`) and `DIR/<job>/lock` (locked while a
+//! `weir run` lives; the operating system lets go of it with the process, however it ends). Holding the
+//! lock proves that every earlier owner of this folder is gone.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use weir_runtime::random;
@@ -16,6 +19,8 @@ pub(crate) struct JobFolder {
     root: PathBuf,
     /// Who owns the job's state: the same at every run in this folder.
     pub(crate) owner: String,
+    /// Folders that were made for it, the outermost last.
+    made: Vec<PathBuf>,
     _lock: File,
 }
 
@@ -48,6 +53,8 @@ impl JobFolder {
     /// Makes and locks the folder of `job` below `data`.
     pub(crate) fn hold(data: &Path, job: &str) -> Result<Self, FolderError> {
         let root = data.join(job);
+        let new = [root.as_path(), data].into_iter().filter(|folder| !folder.exists());
+        let made = new.map(Path::to_owned).collect();
         create_folder(&root)?;
         let root = root.canonicalize().map_err(io(&root))?;
         let lock = lock(&root)?;
@@ -55,7 +62,59 @@ impl JobFolder {
             create_folder(&root.join(name))?;
         }
         let owner = owner(&root)?;
-        Ok(Self { root, owner, _lock: lock })
+        Ok(Self { root, owner, made, _lock: lock })
+    }
+
+    /// Removes what was made for a job that was refused, if nothing was there before. A folder with
+    /// something else in it stays.
+    pub(crate) fn undo(self) {
+        if self.made.is_empty() {
+            return;
+        }
+        let remove = |name: &str, how: fn(PathBuf) -> std::io::Result<()>| {
+            // What is not there, or not empty, is not to be removed.
+            let _ = how(self.root.join(name));
+        };
+        remove("state", fs::remove_dir);
+        if self.root.join("state").exists() {
+            return;
+        }
+        remove("logs/coordinator.log", fs::remove_file);
+        for folder in ["logs", "cache"] {
+            remove(folder, fs::remove_dir);
+        }
+        // The lock goes last: whoever takes the next one finds an empty folder.
+        for file in ["base", "owner", "lock"] {
+            remove(file, fs::remove_file);
+        }
+        for folder in &self.made {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// Holds the folder that `state` lies in, if that is a job's folder; nothing is made. `None`: it is
+    /// not, so nothing is known of who runs the job.
+    pub(crate) fn around(state: &Path) -> Result<Option<Self>, FolderError> {
+        let Some(root) = state.parent() else { return Ok(None) };
+        let is_state = state.file_name().is_some_and(|name| name == "state");
+        if !(is_state && root.join("lock").exists() && root.join("owner").exists()) {
+            return Ok(None);
+        }
+        let lock = lock(root)?;
+        let owner = owner(root)?;
+        Ok(Some(Self { root: root.to_owned(), owner, made: Vec::new(), _lock: lock }))
+    }
+
+    /// Notes the folder of the manifest that is run.
+    pub(crate) fn note_base(&self, base: &Path) -> Result<(), FolderError> {
+        let path = self.root.join("base");
+        fs::write(&path, base.as_os_str().as_bytes()).map_err(io(&path))
+    }
+
+    /// The folder of the manifest that was run last with its state at `state`.
+    pub(crate) fn base_beside(state: &Path) -> Option<PathBuf> {
+        let text = fs::read(state.parent()?.join("base")).ok()?;
+        Some(PathBuf::from(OsString::from_vec(text)))
     }
 
     /// Where the state lies unless `--state` says otherwise.

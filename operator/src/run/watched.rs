@@ -2,13 +2,14 @@
 //!
 //! A change counts once the file has had the same content at two looks in a row, so that a file
 //! that is being saved is left alone. What cannot be applied is said once and changes nothing: the
-//! job goes on as it is.
+//! job goes on as it is. `suspend: true` pauses it whatever else was changed: what it goes on with is
+//! the file as it is then.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch::Sender;
-use weir_engine::coordinator::run::Target;
+use weir_engine::coordinator::run::{Target, Wanted};
 use weir_engine::pipeline::spec::JobSpec;
 use weir_runtime::clock;
 
@@ -18,15 +19,29 @@ use crate::manifest::Manifest;
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
-/// Steers a job by its file until nobody runs it any more.
-pub(crate) async fn watch(file: PathBuf, spec: JobSpec, steer: Sender<Target>) {
+/// Steers a job by its file until nobody runs it any more, or the file suspends it.
+pub(crate) async fn watch(
+    file: PathBuf,
+    spec: JobSpec,
+    steer: Sender<Target>,
+    wish: Sender<Wanted>,
+) {
     // What was edited since the manifest was read is seen too.
-    let mut watched = Watched { spec, text: None, looked: None };
+    let mut watched = Watched { spec, looks: Looks::default() };
     while !steer.is_closed() {
         clock::sleep(LOOK_EVERY).await;
-        let Some(text) = watched.settled(read(&file)) else { continue };
+        let Some(text) = watched.looks.settled(read(&file)) else { continue };
         let problems = match spec_of(&text) {
-            Ok(spec) => watched.compare(&spec),
+            Ok((_, true)) => {
+                say(&format!(
+                    "{}: taken over: suspend; a last checkpoint is taken",
+                    file.display()
+                ));
+                // Nobody runs any more: then there is nothing to suspend.
+                let _ = wish.send(Wanted::Suspend);
+                return;
+            }
+            Ok((spec, false)) => watched.compare(&spec),
             Err(problems) => Err(problems),
         };
         match problems {
@@ -45,16 +60,47 @@ pub(crate) async fn watch(file: PathBuf, spec: JobSpec, steer: Sender<Target>) {
     }
 }
 
+/// Waits until the file no longer suspends the job `name`; gives the manifest then. What is wrong
+/// with it is told, and the next edit waited for. Cancel safe.
+pub(crate) async fn resumed(file: &Path, name: &str, judged: Option<String>) -> Resumed {
+    let mut looks = Looks { text: judged, looked: None };
+    loop {
+        clock::sleep(LOOK_EVERY).await;
+        let Some(text) = looks.settled(read(file)) else { continue };
+        let problems = match spec_of(&text) {
+            Ok((_, true)) => continue,
+            Ok((spec, false)) if spec.name == name => return Resumed { spec, text },
+            Ok((spec, false)) => vec![format!(
+                "metadata.name: this `weir run` holds job {name}; stop it (Ctrl-C) to run {}",
+                spec.name
+            )],
+            Err(problems) => problems,
+        };
+        for problem in problems {
+            say(&format!("{}: {problem}", file.display()));
+        }
+        say(&format!("{}: not taken over, the job stays suspended", file.display()));
+    }
+}
+
+/// A manifest that goes on with a suspended job.
+pub(crate) struct Resumed {
+    /// The job.
+    pub(crate) spec: JobSpec,
+    /// Its text; another one is another edit.
+    pub(crate) text: String,
+}
+
 /// None: the file is not there, or cannot be read; an editor may be replacing it.
 fn read(file: &Path) -> Option<String> {
     std::fs::read_to_string(file).ok()
 }
 
-/// The job that a text describes, or all that is wrong with it.
-fn spec_of(text: &str) -> Result<JobSpec, Vec<String>> {
+/// The job that a text describes and whether it is suspended, or all that is wrong with it.
+fn spec_of(text: &str) -> Result<(JobSpec, bool), Vec<String>> {
     let manifest = Manifest::of(PathBuf::new(), text);
     match manifest.spec {
-        Some(spec) if manifest.problems.is_empty() => Ok(spec),
+        Some(spec) if manifest.problems.is_empty() => Ok((spec, manifest.suspend)),
         _ => Err(manifest.problems),
     }
 }
@@ -75,17 +121,23 @@ fn shown(steer: &Sender<Target>, target: Target) -> String {
     if changes.is_empty() { "what it was before".to_owned() } else { changes.join(", ") }
 }
 
-/// What is known of the file.
+/// What is known of a running job's file.
 struct Watched {
     /// The job as it runs, but for what can be changed.
     spec: JobSpec,
+    looks: Looks,
+}
+
+/// What was seen of a file.
+#[derive(Default)]
+struct Looks {
     /// The content that was judged last.
     text: Option<String>,
     /// What the last look saw, if that was something else.
     looked: Option<String>,
 }
 
-impl Watched {
+impl Looks {
     /// A new content, once it has been there at two looks.
     fn settled(&mut self, now: Option<String>) -> Option<String> {
         let now = now.filter(|now| Some(now) != self.text.as_ref());
@@ -97,7 +149,9 @@ impl Watched {
         self.looked = now;
         None
     }
+}
 
+impl Watched {
     /// The new target, if it is another one; or why the change cannot be applied now.
     fn compare(&mut self, now: &JobSpec) -> Result<Option<Target>, Vec<String>> {
         let target = Target::of(now);
@@ -139,17 +193,17 @@ mod tests {
                        5}}}\n    - id: out\n      from: s\n      sink: {blackhole: {}}\n";
 
     fn spec(text: &str) -> JobSpec {
-        spec_of(text).unwrap()
+        spec_of(text).unwrap().0
     }
 
     fn watched() -> Watched {
-        Watched { spec: spec(JOB), text: Some(JOB.to_owned()), looked: None }
+        Watched { spec: spec(JOB), looks: Looks { text: Some(JOB.to_owned()), looked: None } }
     }
 
     #[test]
     fn a_content_counts_at_its_second_look() {
-        let mut watched = watched();
-        let look = |watched: &mut Watched, text: &str| watched.settled(Some(text.to_owned()));
+        let mut watched = watched().looks;
+        let look = |watched: &mut Looks, text: &str| watched.settled(Some(text.to_owned()));
         assert_eq!(look(&mut watched, JOB), None, "nothing changed");
         assert_eq!(look(&mut watched, "half"), None);
         assert_eq!(look(&mut watched, "half saved"), None, "still being written");

@@ -9,7 +9,7 @@ use weir_state::objects::{StoreOptions, open_existing};
 use crate::command::Folder;
 
 /// All files below a folder, by path below it.
-fn files(folder: &Path) -> BTreeSet<String> {
+pub(crate) fn files(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {

@@ -4,14 +4,18 @@
 
 mod bad_input;
 mod bids;
+mod collect;
 mod command;
 mod failover;
 mod flights;
+mod init;
 mod kill;
 mod leftovers;
+mod owners;
 mod rerun;
 mod rescale;
 mod rows;
+mod suspend;
 mod table;
 mod tidy;
 mod wordcount;

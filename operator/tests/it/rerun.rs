@@ -96,6 +96,7 @@ fn a_suspended_job_goes_on_where_it_was() {
     folder.weir(&["state", "ls", "weir-data/counts/state"]).check(0, &[]);
     let shown = folder.weir(&["state", "show", "weir-data/counts/state"]).out;
     assert!(shown.contains("phase               suspended"), "{shown}");
+    assert!(shown.contains("\n  events was read up to split "), "{shown}");
 
     folder.weir(&["run", "job.yaml"]).check(0, &["job counts finished"]);
     let whole = Folder::new();

@@ -1,11 +1,12 @@
 //! Which of the objects in a folder a sweep condemns. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use weir_runtime::sim::planted::{Planted, planted};
 
 use crate::ids::Generation;
-use crate::journal::JobState;
+use crate::journal::{Doomed, JobState};
 use crate::names::{self, ObjectName, SinkFile};
 
 /// What happens to an object, and why.
@@ -34,6 +35,29 @@ pub enum Why {
     Leftover,
     /// It belongs to an incarnation that is dead.
     DeadRun,
+    /// A record gave it up: no kept checkpoint needs it.
+    GivenUp,
+    /// It belongs to an incarnation of which somebody holds a snapshot.
+    Pinned,
+    /// A newer base or snapshot has replaced it.
+    Replaced,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Named => "named by the journal",
+            Self::Living => "of the living generation",
+            Self::Later => "of a later generation",
+            Self::Foreign => "not this job's",
+            Self::Unnamed => "named by no record",
+            Self::Leftover => "cut-off write",
+            Self::DeadRun => "of an earlier run",
+            Self::GivenUp => "needed by no kept checkpoint",
+            Self::Pinned => "pinned by a reader or a fork",
+            Self::Replaced => "replaced by a newer one",
+        })
+    }
 }
 
 /// What the journal says about names, put so that it can be asked for many.
@@ -45,6 +69,8 @@ pub(super) struct Verdict<'a> {
     dead_runs: &'a BTreeSet<String>,
     named: BTreeSet<&'a str>,
     staged: BTreeSet<(&'a str, &'a str)>,
+    /// What records gave up; empty unless that is asked for.
+    given_up: BTreeSet<&'a Doomed>,
     last: Generation,
     living: Option<Generation>,
 }
@@ -56,15 +82,25 @@ impl<'a> Verdict<'a> {
             dead_runs,
             named: state.named_objects(),
             staged: state.staged_pieces(),
+            given_up: BTreeSet::new(),
             last: state.generation_number(),
             living: state.living_generation(),
         }
+    }
+
+    /// As it is for whoever also deletes what records gave up. (A sweep leaves that to
+    /// [`super::delete_condemned`], which needs no listing.) `none_lives`: the last generation is
+    /// dead too.
+    pub(super) fn thorough(self, state: &'a JobState, none_lives: bool) -> Self {
+        let living = self.living.filter(|_| !none_lives);
+        Self { given_up: state.condemned.values().flatten().collect(), living, ..self }
     }
 
     /// The fate of the object with this bare name below `objects/`.
     pub(super) fn object(&self, name: &str) -> Fate {
         match ObjectName::parse(name) {
             _ if self.named.contains(name) => Fate::Stays(Why::Named),
+            _ if self.is_given_up(Doomed::Object(name.to_owned())) => Fate::Goes(Why::GivenUp),
             Some(parsed) => self.unnamed(parsed.generation, Why::Unnamed),
             None => Fate::Stays(Why::Foreign),
         }
@@ -74,6 +110,9 @@ impl<'a> Verdict<'a> {
     pub(super) fn staged(&self, folder: &str, name: &str) -> Fate {
         match names::staged_by(name) {
             _ if self.staged.contains(&(folder, name)) => Fate::Stays(Why::Named),
+            _ if self.is_given_up(Doomed::Staged { folder: folder.into(), name: name.into() }) => {
+                Fate::Goes(Why::GivenUp)
+            }
             Some((run, generation)) if run == self.run => self.unnamed(generation, Why::Unnamed),
             Some((run, _)) if self.dead_runs.contains(run) => Fate::Goes(Why::DeadRun),
             _ => Fate::Stays(Why::Foreign),
@@ -101,6 +140,10 @@ impl<'a> Verdict<'a> {
             Some((run, _)) if self.dead_runs.contains(&run) => Fate::Goes(Why::DeadRun),
             _ => Fate::Stays(Why::Foreign),
         }
+    }
+
+    fn is_given_up(&self, doomed: Doomed) -> bool {
+        !self.given_up.is_empty() && self.given_up.contains(&doomed)
     }
 
     fn unnamed(&self, generation: Generation, why: Why) -> Fate {

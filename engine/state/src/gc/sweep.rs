@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use weir_runtime::task;
 
@@ -25,7 +26,7 @@ const PAGE_OBJECTS: usize = 1_000;
 pub struct SweepReport {
     /// Objects looked at.
     pub seen: u64,
-    /// What goes, or went; and foreign objects, which stay.
+    /// What goes, or went; and what stays though the journal does not name it.
     pub swept: Vec<Swept>,
 }
 
@@ -36,6 +37,8 @@ pub struct Swept {
     pub object: String,
     /// What happens to it, and why.
     pub fate: Fate,
+    /// Its size.
+    pub bytes: u64,
 }
 
 impl SweepReport {
@@ -48,18 +51,31 @@ impl SweepReport {
 /// Deletes what dead generations left, below the incarnation's folder and the sinks' `_weir/`. To be
 /// called at each new generation, at the end, and once a day.
 pub async fn sweep(journal: &Journal, sinks: &SinkFolders) -> Result<SweepReport, GcError> {
-    walk(journal, sinks, true).await
+    walk(journal, sinks, Sweeper::new(true), Depth::Sweep).await
 }
 
 /// What [`sweep`] would do now.
 pub async fn plan_sweep(journal: &Journal, sinks: &SinkFolders) -> Result<SweepReport, GcError> {
-    walk(journal, sinks, false).await
+    walk(journal, sinks, Sweeper::new(false), Depth::Sweep).await
 }
 
-async fn walk(
+/// How much goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// What dead generations left.
+    Sweep,
+    /// Also what records gave up and what lies below the journal's floor.
+    Thorough {
+        /// The last generation is dead too.
+        none_lives: bool,
+    },
+}
+
+pub(super) async fn walk(
     journal: &Journal,
     sinks: &SinkFolders,
-    delete: bool,
+    mut sweeper: Sweeper,
+    depth: Depth,
 ) -> Result<SweepReport, GcError> {
     let run = journal.incarnation().id.clone();
     // Only earlier ones: to a coordinator that was superseded the present run is a later one.
@@ -67,8 +83,10 @@ async fn walk(
     let claimed = journal.root().claimed().await?;
     let dead_runs: BTreeSet<String> =
         claimed.into_iter().filter(earlier).map(|dead| dead.id).collect();
-    let verdict = Verdict::new(journal.state(), &run, &dead_runs);
-    let mut sweeper = Sweeper { delete, report: SweepReport::default() };
+    let mut verdict = Verdict::new(journal.state(), &run, &dead_runs);
+    if let Depth::Thorough { none_lives } = depth {
+        verdict = verdict.thorough(journal.state(), none_lives);
+    }
 
     let objects = journal.objects();
     sweeper.folder(&objects, &objects.prefix, |name| verdict.object(name)).await?;
@@ -82,13 +100,16 @@ async fn walk(
             .await;
     }
     let (place, end) = (journal.place(), journal.state().seq);
-    let over = journal.state().finished.is_some();
+    let over = journal.state().finished.is_some() || depth == Depth::Thorough { none_lives: true };
     sweeper.leftovers(place, |name| leftover_record(name, end, over)).await?;
     let (root, present) = (&journal.root().place, journal.incarnation().number);
     sweeper.folder(root, &root.path("claims"), |name| claim_or_probe(name, present)).await?;
     let claims = root.folder("claims");
     sweeper.leftovers(&claims, |name| leftover_claim(name, present)).await?;
-    if delete {
+    if depth != Depth::Sweep {
+        let below = journal.below_floor().await?;
+        sweeper.objects(place, below, |_| Fate::Goes(super::Why::Replaced)).await?;
+    } else if sweeper.delete {
         journal.delete_below_floor().await?;
     }
     Ok(sweeper.report)
@@ -124,34 +145,48 @@ fn leftover_claim(name: &str, present: u64) -> Fate {
     }
 }
 
-struct Sweeper {
+pub(super) struct Sweeper {
     delete: bool,
-    report: SweepReport,
+    pub(super) report: SweepReport,
 }
 
 impl Sweeper {
+    pub(super) fn new(delete: bool) -> Self {
+        Self { delete, report: SweepReport::default() }
+    }
+
     /// Looks at all objects below `folder`; names are below `place`.
-    async fn folder(
+    pub(super) async fn folder(
         &mut self,
         place: &Place,
         folder: &Path,
         fate: impl Fn(&str) -> Fate,
     ) -> Result<(), GcError> {
         place.count_request();
-        let listing = place.store.list(Some(folder)).map_ok(|meta| meta.location);
-        let mut pages = listing.try_chunks(PAGE_OBJECTS).boxed();
+        let mut pages = place.store.list(Some(folder)).try_chunks(PAGE_OBJECTS).boxed();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| place.error(StoreOperation::List, folder, error.1))?;
-            let mut doomed = Vec::new();
-            for path in page {
-                let fate = fate(&place.name_of(&path).unwrap_or_default());
-                if self.note(place.display(&path), fate) {
-                    doomed.push(path);
-                }
+            self.objects(place, page, &fate).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at these objects; names are below `place`.
+    pub(super) async fn objects(
+        &mut self,
+        place: &Place,
+        page: Vec<ObjectMeta>,
+        fate: impl Fn(&str) -> Fate,
+    ) -> Result<(), GcError> {
+        let mut doomed = Vec::new();
+        for ObjectMeta { location, size, .. } in page {
+            let fate = fate(&place.name_of(&location).unwrap_or_default());
+            if self.note(place.display(&location), fate, size) {
+                doomed.push(location);
             }
-            if self.delete {
-                place.delete(&doomed).await?;
-            }
+        }
+        if self.delete {
+            place.delete(&doomed).await?;
         }
         Ok(())
     }
@@ -167,7 +202,8 @@ impl Sweeper {
         let found = task::blocking(move || temporary_files(&root)).await;
         let mut doomed = Vec::new();
         for (name, file) in found.unwrap_or_default() {
-            if self.note(file.display().to_string(), fate(&name)) {
+            let bytes = std::fs::metadata(&file).map_or(0, |meta| meta.len());
+            if self.note(file.display().to_string(), fate(&name), bytes) {
                 doomed.push(file);
             }
         }
@@ -207,11 +243,12 @@ impl Sweeper {
     }
 
     /// Reports an object; whether it goes.
-    fn note(&mut self, object: String, fate: Fate) -> bool {
+    fn note(&mut self, object: String, fate: Fate, bytes: u64) -> bool {
         self.report.seen += 1;
         let goes = matches!(fate, Fate::Goes(_));
-        if goes || fate == Fate::Stays(super::Why::Foreign) {
-            self.report.swept.push(Swept { object, fate });
+        let told = [Fate::Stays(super::Why::Foreign), Fate::Stays(super::Why::Pinned)];
+        if goes || told.contains(&fate) {
+            self.report.swept.push(Swept { object, fate, bytes });
         }
         goes
     }

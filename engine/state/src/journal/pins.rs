@@ -67,20 +67,41 @@ pub async fn release_snapshot(
     let folder = Folder::new(root, incarnation.clone());
     let tombstone = path(&folder, snapshot, TOMBSTONE);
     folder.place.write(&tombstone, sealed(&folder, &Pin::default())).await?;
-    let listed = folder.place.list(&folder.place.path(&format!("pins/{snapshot}")), None).await?;
-    let pins = listed.into_iter().map(|meta| meta.location).filter(|path| *path != tombstone);
-    for path in pins {
+    let held = held(&folder, &format!("pins/{snapshot}"), now_ms).await?;
+    match held.into_iter().next() {
+        Some(holder) => Err(JournalError::Pinned { snapshot: snapshot.to_owned(), holder }),
+        None => Ok(()),
+    }
+}
+
+/// Who holds snapshots of an incarnation, once for each pin that counts.
+pub async fn holders(
+    root: &Root,
+    incarnation: &Incarnation,
+    now_ms: i64,
+) -> Result<Vec<String>, JournalError> {
+    held(&Folder::new(root, incarnation.clone()), "pins", now_ms).await
+}
+
+/// The holders of the pins below `name` that have not expired.
+async fn held(folder: &Folder, name: &str, now_ms: i64) -> Result<Vec<String>, JournalError> {
+    let listed = folder.place.list(&folder.place.path(name), None).await?;
+    let mut holders = Vec::new();
+    for path in listed.into_iter().map(|meta| meta.location) {
+        let holder = path.filename().unwrap_or_default().to_owned();
+        if holder == TOMBSTONE {
+            continue;
+        }
         let bytes = folder.place.read(&path).await?;
         let object = folder.place.display(&path);
         let Some(bytes) = bytes else { continue };
         let envelope = Envelope::decode(&object, &bytes, Kind::Pin, 0)?;
         let pin = Pin::decode(envelope.payload).map_err(|error| undecodable(&object, &error))?;
         if pin.expires_ms == 0 || pin.expires_ms > now_ms {
-            let holder = path.filename().unwrap_or_default().to_owned();
-            return Err(JournalError::Pinned { snapshot: snapshot.to_owned(), holder });
+            holders.push(holder);
         }
     }
-    Ok(())
+    Ok(holders)
 }
 
 fn path(folder: &Folder, snapshot: &str, holder: &str) -> object_store::path::Path {

@@ -1,6 +1,7 @@
 //! Writing a journal: claims, terms, appends, bases.
 
 use bytes::Bytes;
+use object_store::ObjectMeta;
 use prost::Message;
 use weir_runtime::random;
 use weir_runtime::sim::planted::{Planted, planted};
@@ -15,7 +16,7 @@ use super::record::{Authority, Body, Coordinator, Record};
 use super::state::{Doomed, JobState};
 use super::{Folder, Root};
 use crate::ids::{CheckpointId, Seq, Term};
-use crate::names::Incarnation;
+use crate::names::{self, Incarnation};
 use crate::objects::{self, Backoff, Create, Place, StoreError};
 
 /// How often a coordinator claims anew because its number went to another record.
@@ -399,6 +400,20 @@ impl Journal {
             Some(before_last) => self.delete_below(bases[before_last]).await,
             None => Ok(()),
         }
+    }
+
+    /// Records and bases that [`Journal::delete_below_floor`] deletes.
+    pub(crate) async fn below_floor(&self) -> Result<Vec<ObjectMeta>, JournalError> {
+        let bases = reader::numbered(&self.folder, "base", None).await?;
+        let Some(before_last) = bases.len().checked_sub(2) else { return Ok(Vec::new()) };
+        let (floor, place) = (bases[before_last], &self.folder.place);
+        let (records, bases) = (place.path("journal"), place.path("base"));
+        let (records, bases) =
+            futures::try_join!(place.list(&records, None), place.list(&bases, None))?;
+        let number = |meta: &ObjectMeta| meta.location.filename().and_then(names::number);
+        let records = records.into_iter().filter(|meta| number(meta).is_some_and(|n| n <= floor.0));
+        let bases = bases.into_iter().filter(|meta| number(meta).is_some_and(|n| n < floor.0));
+        Ok(records.chain(bases).collect())
     }
 
     /// Deletes records up to `floor` and bases below it. The floor is the base before the last one,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod clean_up;
+mod collect;
 mod journal;
 mod journal_sim;
 mod objects;

@@ -41,8 +41,18 @@ fn a_sink_that_cannot_be_written_is_refused_before_anything_runs() {
         );
         fails(&folder, &["run", "job.yaml"], 2, &[&sentence]);
     }
-    let state = folder.path().join("weir-data/job/state");
-    assert_eq!(std::fs::read_dir(state).unwrap().count(), 0, "a refused job has no state");
+    assert!(!folder.path().join("weir-data").exists(), "a refused job leaves nothing behind");
+    folder.write("weir-data/notes", "mine");
+    fails(
+        &folder,
+        &["run", "job.yaml", "--state", "ftp://a/b"],
+        2,
+        &[
+            "error: \"ftp://a/b\" cannot be opened: known are plain paths, file://, s3:// and memory://",
+        ],
+    );
+    let left = std::fs::read_dir(folder.path().join("weir-data")).unwrap();
+    assert_eq!(left.count(), 1, "what was there before stays, and nothing else");
 }
 
 #[test]
@@ -51,6 +61,9 @@ fn a_folder_without_state_is_refused() {
     folder.weir(&["state", "ls", "nowhere"]).check(2, &["error: nowhere does not exist\n"]);
     folder.write("empty/file", "");
     folder.weir(&["state", "show", "empty"]).check(2, &["holds no job's state"]);
+    folder.weir(&["state", "gc", "nowhere"]).check(2, &["error: nowhere does not exist\n"]);
+    folder.weir(&["state", "gc", "empty", "--dry-run"]).check(2, &["holds no job's state"]);
+    folder.weir(&["state", "gc"]).check(2, &["URI"]);
     folder.weir(&["state", "ls", "ftp://a/b"]).check(2, &["known are plain paths, file://, s3://"]);
 }
 

@@ -1,0 +1,119 @@
+//! Stale processes: coordinators and workers that stood still while others took over.
+
+use crate::command::{Folder, Running, counting, kill, until};
+
+const ROWS: u64 = 20_000;
+
+fn started() -> (Folder, Running) {
+    let folder = Folder::new();
+    folder.write("job.yaml", &counting("counts", ROWS, Some(10_000)));
+    let run = folder.start(&["run", "job.yaml"]);
+    until("output is committed", || !folder.files("out").is_empty());
+    (folder, run)
+}
+
+#[track_caller]
+fn assert_output_is_right(folder: &Folder) {
+    let whole = Folder::new();
+    whole.write("job.yaml", &counting("counts", ROWS, None));
+    whole.weir(&["run", "job.yaml"]).check(0, &["finished"]);
+    assert_eq!(folder.rows("out"), whole.rows("out"));
+    folder.assert_nothing_runs();
+}
+
+#[track_caller]
+fn stop(run: &Running) -> Vec<u32> {
+    run.signal("STOP");
+    let workers = run.workers();
+    assert_eq!(workers.len(), 2);
+    workers
+}
+
+/// It holds the lock as long as it lives, also asleep.
+#[test]
+fn a_run_that_stands_still_keeps_its_folder() {
+    let (folder, mut run) = started();
+    run.signal("STOP");
+    let pid = format!("is in use by process {}", run.pid());
+    folder.weir(&["run", "job.yaml"]).check(2, &[&pid]);
+    run.signal("CONT");
+    assert_eq!(run.wait(), Some(0), "{}", run.stderr());
+    assert_output_is_right(&folder);
+}
+
+/// Its lock was taken away, as when a folder is copied to another machine.
+#[test]
+fn a_coordinator_that_wakes_up_after_another_took_over_is_fenced_and_harms_nothing() {
+    let (folder, mut stale) = started();
+    let workers = stop(&stale);
+    std::fs::remove_file(folder.path().join("weir-data/counts/lock")).unwrap();
+    let mut next = folder.start(&["run", "job.yaml"]);
+    until("the next one runs", || next.workers().len() == 2);
+    stale.signal("CONT");
+    assert_eq!(stale.wait(), Some(1), "{}", stale.stderr());
+    assert!(stale.stderr().contains("job counts runs elsewhere now"), "{}", stale.stderr());
+    assert!(!workers.is_empty());
+    assert_eq!(next.wait(), Some(0), "{}", next.stderr());
+    assert_output_is_right(&folder);
+}
+
+#[test]
+fn a_coordinator_that_wakes_up_after_the_job_has_finished_changes_nothing() {
+    let (folder, mut stale) = started();
+    let workers = stop(&stale);
+    for worker in &workers {
+        assert!(kill(*worker, "STOP"));
+    }
+    std::fs::remove_file(folder.path().join("weir-data/counts/lock")).unwrap();
+    folder.weir(&["run", "job.yaml"]).check(0, &["job counts finished"]);
+    let files = folder.files("out");
+    for worker in &workers {
+        assert!(kill(*worker, "CONT"));
+    }
+    stale.signal("CONT");
+    assert_eq!(stale.wait(), Some(1), "{}", stale.stderr());
+    assert_eq!(folder.files("out").len(), files.len());
+    assert_output_is_right(&folder);
+}
+
+#[test]
+fn orphans_of_a_folder_that_was_deleted_and_made_again_harm_nothing() {
+    let (folder, mut run) = started();
+    let workers = run.workers();
+    for worker in &workers {
+        assert!(kill(*worker, "STOP"));
+    }
+    run.signal("KILL");
+    run.wait();
+    std::fs::remove_dir_all(folder.path().join("weir-data")).unwrap();
+    let refused = folder.weir(&["run", "job.yaml"]);
+    refused.check(2, &["out holds files of step out from another run", "--fresh"]);
+    let mut anew = folder.start(&["run", "job.yaml", "--fresh"]);
+    until("the new run's workers run", || anew.workers().len() == 2);
+    for worker in &workers {
+        assert!(kill(*worker, "CONT"), "an orphan that stands still is there");
+    }
+    assert_eq!(anew.wait(), Some(0), "{}", anew.stderr());
+    assert!(anew.stderr().contains("restarts 0"), "{}", anew.stderr());
+    assert_output_is_right(&folder);
+}
+
+/// The whole of the first run sleeps while its folder is deleted and made again.
+#[test]
+fn a_run_whose_folder_was_deleted_and_made_again_is_fenced() {
+    let (folder, mut stale) = started();
+    let workers = stop(&stale);
+    for worker in &workers {
+        assert!(kill(*worker, "STOP"));
+    }
+    std::fs::remove_dir_all(folder.path().join("weir-data")).unwrap();
+    let mut anew = folder.start(&["run", "job.yaml", "--fresh"]);
+    until("the new run's workers run", || anew.workers().len() == 2);
+    for worker in &workers {
+        assert!(kill(*worker, "CONT"));
+    }
+    stale.signal("CONT");
+    assert_eq!(stale.wait(), Some(1), "{}", stale.stderr());
+    assert_eq!(anew.wait(), Some(0), "{}", anew.stderr());
+    assert_output_is_right(&folder);
+}
