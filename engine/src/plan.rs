@@ -181,14 +181,16 @@ fn plan_run(job: &JobView, seen: &[WorkerView]) -> Plan {
     Plan { actions, waiting }
 }
 
-/// The workers, by ordinal, on which the job is wanted to run: the first ones that can be had.
+/// The workers, by ordinal, on which the job is wanted to run: those that work before those that are
+/// ready before those that start, and of each the first.
 fn wanted(job: &JobView, seen: &[WorkerView]) -> BTreeSet<u32> {
     let is_usable = |worker: &&WorkerView| {
         !is_dead(worker) && !is_in(&job.lost, worker) && !is_in(&job.leaving, worker)
     };
-    let usable: BTreeSet<u32> =
-        seen.iter().filter(is_usable).map(|worker| worker.ordinal).collect();
-    usable.into_iter().take(job.replicas as usize).collect()
+    let is_ready = |worker: &WorkerView| matches!(worker.state, WorkerState::Ready(_));
+    let mut usable: Vec<&WorkerView> = seen.iter().filter(is_usable).collect();
+    usable.sort_by_key(|worker| (!is_working(job, worker), !is_ready(worker), worker.ordinal));
+    usable.iter().take(job.replicas as usize).map(|worker| worker.ordinal).collect()
 }
 
 /// Whether the job has to go on without those workers that are missing: it does not run, or on
@@ -370,6 +372,17 @@ mod tests {
         assert_eq!(planned.actions, [Action::Start { ordinal: 1 }]);
         let planned = plan(&job, &[ready(0, "a"), ready(1, "b")]);
         assert_eq!(planned.actions, [deploy(&["b"], 1)]);
+    }
+
+    #[test]
+    fn those_that_work_are_wanted_before_others() {
+        let job = JobView { deployed: Some(crew(&["b", "c"], 2)), ..steady() };
+        let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), ready(2, "c")]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }]);
+        let job = JobView { deployed: None, ..job };
+        let starting = WorkerView { ordinal: 0, state: WorkerState::Starting };
+        let planned = plan(&job, &[starting, ready(1, "b"), ready(2, "c")]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }, deploy(&["b", "c"], 2)]);
     }
 
     #[test]
