@@ -295,6 +295,7 @@ impl Blueprint {
         let alignment = Alignment::new(inputs.len(), self.restored.checkpoint);
         let (open, wires, names) = (inputs.len(), self.wires(subtask), self.names(subtask));
         let (step, groups, changelog) = (stage.step, self.groups, checked.changelog);
+        let forgets = self.job.forgets(stage.step);
         Ok(task::spawn(async move {
             let gate = match open_gate(&wires, inputs).await {
                 Ok(gate) => gate,
@@ -305,6 +306,7 @@ impl Blueprint {
                 step,
                 number: place(before),
                 changelog,
+                forgets,
                 groups,
                 shard,
                 gate,

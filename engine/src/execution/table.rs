@@ -50,6 +50,8 @@ pub(crate) struct TableTask {
     pub(crate) number: u32,
     /// Whether its rows are a changelog; else they are upserts.
     pub(crate) changelog: bool,
+    /// Whether a row may come anew though the one before was not taken back.
+    pub(crate) forgets: bool,
     /// Key groups of the job.
     pub(crate) groups: u16,
     pub(crate) shard: Shard,
@@ -204,6 +206,10 @@ impl TableTask {
         if self.changelog {
             let number = rows.kinds.as_ref().map_or(0, |kinds| kinds.value(row));
             let kind = Kind::of(number).ok_or(FoldError::Damaged("a row has no kind"))?;
+            if self.forgets && kind == Kind::Insert {
+                // The row before it was of a group that ended without a word.
+                *held = Held::nothing();
+            }
             held.change(kind, value);
             return Ok(());
         }

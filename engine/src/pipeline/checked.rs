@@ -19,6 +19,16 @@ pub struct CheckedJob {
     pub steps: Vec<CheckedStep>,
 }
 
+impl CheckedJob {
+    /// Whether a row of this step may come anew though the one before was not taken back: a group
+    /// that its `ttl` ended writes nothing, and its key begins another.
+    pub fn forgets(&self, step: usize) -> bool {
+        let step = &self.steps[step];
+        let has_ttl = |verb: &CheckedVerb| matches!(verb, CheckedVerb::Aggregate(aggregate) if aggregate.ttl_ms.is_some());
+        has_ttl(&step.verb) || step.inputs.iter().any(|input| self.forgets(*input))
+    }
+}
+
 /// A step with its inputs and output.
 #[derive(Clone, Debug)]
 pub struct CheckedStep {

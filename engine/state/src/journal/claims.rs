@@ -36,6 +36,8 @@ pub(super) struct Claim {
 pub(super) struct Present {
     pub(super) number: u64,
     pub(super) claim: Claim,
+    /// Its object's tag, where it is known.
+    pub(super) tag: Option<String>,
 }
 
 impl Present {
@@ -73,12 +75,20 @@ fn short_id() -> String {
 
 /// Numbers of the claims above `after`, in order.
 pub(super) async fn numbers(root: &Root, after: u64) -> Result<Vec<u64>, JournalError> {
-    let folder = root.place.path("claims");
-    let listed = root.place.list(&folder, None).await?;
-    let names = listed.iter().filter_map(|meta| meta.location.filename());
-    let mut numbers: Vec<u64> = names.filter_map(names::number).filter(|n| *n > after).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+    let numbers = list(root).await?.into_iter().map(|(number, _)| number);
+    Ok(numbers.filter(|number| *number > after).collect())
+}
+
+/// All claims in order, each with its object's tag.
+pub(super) async fn list(root: &Root) -> Result<Vec<(u64, Option<String>)>, JournalError> {
+    let listed = root.place.list(&root.place.path("claims"), None).await?;
+    let claims = listed.into_iter().filter_map(|meta| {
+        let number = meta.location.filename().and_then(names::number)?;
+        Some((number, meta.e_tag))
+    });
+    let mut claims: Vec<_> = claims.collect();
+    claims.sort_unstable();
+    Ok(claims)
 }
 
 pub(super) async fn read(root: &Root, number: u64) -> Result<Option<Claim>, JournalError> {
@@ -91,9 +101,9 @@ pub(super) async fn read(root: &Root, number: u64) -> Result<Option<Claim>, Jour
 
 /// The greatest claim, if there is any.
 pub(super) async fn present(root: &Root) -> Result<Option<Present>, JournalError> {
-    let Some(number) = numbers(root, 0).await?.pop() else { return Ok(None) };
+    let Some((number, tag)) = list(root).await?.pop() else { return Ok(None) };
     // Claims are never deleted, so one that was listed is there.
-    Ok(read(root, number).await?.map(|claim| Present { number, claim }))
+    Ok(read(root, number).await?.map(|claim| Present { number, claim, tag }))
 }
 
 /// Creates claim `number`; false when another claim got the number.

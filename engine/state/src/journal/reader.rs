@@ -92,12 +92,31 @@ pub(super) async fn floor_at_or_above(
     Ok(numbered(folder, "base", Some(seq)).await?.pop())
 }
 
-/// The present claim above this incarnation's, which makes it void.
+/// The claim that makes this incarnation void: a later one, or another one under its own number,
+/// since everything was deleted by hand, and made again or not. `own` is the tag of its own claim, once
+/// that is known, so that it need not be read each time.
 pub(super) async fn superseded(
     root: &super::Root,
     folder: &Folder,
+    own: &mut Option<String>,
 ) -> Result<Option<u64>, JournalError> {
-    Ok(claims::numbers(root, folder.incarnation.number).await?.pop())
+    let number = folder.incarnation.number;
+    let claims = claims::list(root).await?;
+    match claims.last() {
+        Some((last, _)) if *last > number => return Ok(Some(*last)),
+        Some((last, tag)) if *last == number => {
+            if tag.is_some() && tag == own {
+                return Ok(None);
+            }
+            let claim = claims::read(root, number).await?;
+            if claim.is_some_and(|claim| claim.id == folder.incarnation.id) {
+                own.clone_from(tag);
+                return Ok(None);
+            }
+        }
+        _ => {}
+    }
+    Ok(Some(number))
 }
 
 /// Numbers of the objects in a sub-folder, from `from` on, in order.

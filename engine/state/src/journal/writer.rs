@@ -36,6 +36,8 @@ pub struct Journal {
     notes: Notes,
     /// A record that was sent and whose fate is not known.
     sent: Option<Sent>,
+    /// Tag of the claim's object, once it was seen to be this incarnation's.
+    own_claim: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl Journal {
         if !claims::create(root, number, &claim).await? {
             return Err(JournalError::CreatedElsewhere { uri: root.place.uri.clone() });
         }
-        Self::open_claim(root, claims::Present { number, claim }).await
+        Self::open_claim(root, claims::Present { number, claim, tag: None }).await
     }
 
     /// Opens the present incarnation; `None` when the job has none. Writes nothing but the first
@@ -125,7 +127,8 @@ impl Journal {
             read = reader::read(&folder).await?;
         }
         let (root, notes) = (root.clone(), Notes::default());
-        Ok(Self { root, folder, read, reign: None, notes, sent: None })
+        let own_claim = present.tag;
+        Ok(Self { root, folder, read, reign: None, notes, sent: None, own_claim })
     }
 
     /// The incarnation.
@@ -137,7 +140,8 @@ impl Journal {
     #[must_use]
     pub fn reader(&self) -> Self {
         let (root, folder, read) = (self.root.clone(), self.folder.clone(), self.read.clone());
-        Self { root, folder, read, reign: None, notes: Notes::default(), sent: None }
+        let (notes, own_claim) = (Notes::default(), self.own_claim.clone());
+        Self { root, folder, read, reign: None, notes, sent: None, own_claim }
     }
 
     /// The incarnation's folder.
@@ -199,7 +203,7 @@ impl Journal {
             self.settle().await?;
         }
         self.read = reader::read_on(&self.folder, self.read.clone()).await?;
-        match reader::superseded(&self.root, &self.folder).await? {
+        match reader::superseded(&self.root, &self.folder, &mut self.own_claim).await? {
             Some(claim) => Err(self.superseded_by(claim)),
             None => self.check_reigning(),
         }
@@ -336,7 +340,7 @@ impl Journal {
         }
         let (floor, claim) = futures::try_join!(
             reader::floor_at_or_above(&self.folder, sent.seq),
-            reader::superseded(&self.root, &self.folder)
+            reader::superseded(&self.root, &self.folder, &mut self.own_claim)
         )?;
         self.sent = None;
         if let Some(claim) = claim {

@@ -55,6 +55,8 @@ pub(crate) enum Blow {
     /// The coordinator is killed, all that the job wrote is deleted, and it begins anew while its
     /// first workers go on.
     Deleted,
+    /// The same, and the coordinator goes on too.
+    DeletedBeneath,
     /// A second coordinator begins with `--fresh` while the first and its workers go on.
     Fresh,
 }
@@ -194,7 +196,9 @@ impl Scenario {
 
     /// Whether what an earlier life of the job left is nobody's.
     pub(crate) fn is_made_again(&self) -> bool {
-        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Deleted | Blow::Fresh))
+        self.blows
+            .iter()
+            .any(|(_, blow)| matches!(blow, Blow::Deleted | Blow::DeletedBeneath | Blow::Fresh))
     }
 
     /// What it is made of, to be counted over the seeds.

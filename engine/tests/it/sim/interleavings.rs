@@ -62,10 +62,10 @@ fn two_coordinators_in_one_generation_change_no_output() {
 }
 
 /// All that the job wrote is deleted under its feet, and it begins anew while its first workers go
-/// on; or it begins with `--fresh` while its first coordinator goes on too.
+/// on, or its first coordinator too; or it begins with `--fresh` while that goes on.
 #[test]
-fn a_job_deleted_and_made_again_with_orphans_alive_is_not_harmed() {
-    for again in [Blow::Deleted, Blow::Fresh] {
+fn a_job_deleted_and_made_again_with_its_processes_alive_is_not_harmed() {
+    for again in [Blow::Deleted, Blow::DeletedBeneath, Blow::Fresh] {
         let reached = at_many_moments(|scenario, moment| scenario.blows = vec![(moment, again)]);
         must_have(&reached, "job made again", 32);
     }

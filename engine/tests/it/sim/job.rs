@@ -102,8 +102,7 @@ impl Query {
             1 => {}
             _ => return query,
         }
-        let takes_table = !query.has_late && !query.has_ttl();
-        query.table = takes_table.then(|| (draw.below(3) > 0).then(|| 100 + draw.below(700)));
+        query.table = (!query.has_late).then(|| (draw.below(3) > 0).then(|| 100 + draw.below(700)));
         query.with_files |= query.table.is_none();
         query
     }

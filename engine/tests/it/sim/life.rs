@@ -298,16 +298,22 @@ impl World {
                 })
                 .detach();
             }
-            Blow::Deleted => {
+            Blow::Deleted | Blow::DeletedBeneath => {
                 self.reached.count("job made again", 1);
-                running.process.kill();
-                self.orphan(running, Duration::from_secs(10));
+                if matches!(blow, Blow::Deleted) {
+                    running.process.kill();
+                    self.orphan(running, Duration::from_secs(10));
+                }
                 for (name, _) in self.store.names() {
                     if !name.starts_with(INPUT) {
                         self.store.uproot(&Path::from(name));
                     }
                 }
-                *running = self.start();
+                let anew = self.start();
+                let old = std::mem::replace(running, anew);
+                if matches!(blow, Blow::DeletedBeneath) {
+                    stale.push(old);
+                }
             }
             Blow::Fresh => {
                 self.reached.count("job made again", 1);
