@@ -35,6 +35,10 @@ sim: ## Simulate the state store, the journal and whole jobs: SEEDS=n seeds each
 sim-teeth: ## Plant faults in the code, one after the other; the simulation must find each
 	cargo test --locked --workspace --lib --test it -- --nocapture teeth::
 
+.PHONY: bench
+bench: build ## Rows per second, CPU time and memory of whole jobs (BENCH="case …" for some of them)
+	e2e/bench/run.sh $(TARGET)/release/weir target/bench/run.json $(BENCH)
+
 .PHONY: generate
 generate: ## Write the generated files anew (the custom resource definition)
 	BLESS=1 cargo test --quiet --locked --workspace --lib the_chart_holds_what_is_generated

@@ -10,7 +10,8 @@
 //! - `begin.rs` — before the job runs: does the manifest fit the state? The first records.
 //! - `run.rs` — the owning task: selects an event, applies it, obeys the plan of workers.
 //! - `perform.rs` — does effects. `records.rs` — acknowledgements to records and back. Pure.
-//! - `links.rs` — control streams with heartbeats. `cleaner.rs` — deletions. `leftovers.rs` — the same for a tool, with no job running. `print.rs` — `print`.
+//! - `links.rs` — control streams with heartbeats. `print.rs` — `print`.
+//! - `cleaner.rs` — deletions. `leftovers.rs` — the same for a tool, with no job running.
 //! - `status.rs`, `summary.rs` — what is shown; nothing is decided from it.
 //!
 //! # What must stay true

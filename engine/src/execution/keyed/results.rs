@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array};
-use arrow::compute;
+use arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt8Array, make_comparator,
+};
+use arrow::compute::{self, SortOptions};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use weir_expr::State;
 
@@ -128,10 +131,11 @@ fn changed(
         }
     }
     let rows = results.rows(definition, names)?;
-    let same = |row: usize| {
-        let columns = rows.batch.columns().iter().skip(definition.key.len());
-        columns.into_iter().all(|column| column.slice(row, 1) == column.slice(row + 1, 1))
-    };
+    let bug = |error: ArrowError| names.bug(&definition.id, &error);
+    let values = rows.batch.columns().iter().skip(definition.key.len());
+    let compare = values.map(|column| make_comparator(column, column, SortOptions::default()));
+    let compare = compare.collect::<Result<Vec<_>, _>>().map_err(bug)?;
+    let same = |row: usize| compare.iter().all(|compare| compare(row, row + 1).is_eq());
     let mut kept = Vec::with_capacity(kinds.len());
     let mut row = 0;
     while let Some(kind) = kinds.get(row) {
@@ -142,5 +146,8 @@ fn changed(
     }
     let kinds: UInt8Array = kinds.iter().map(|kind| Some(*kind as u8)).collect();
     let rows = Rows { kinds: Some(kinds), ..rows };
-    rows.filter(&kept.into()).map_err(|error| names.bug(&definition.id, &error))
+    if kept.iter().all(|keeps| *keeps) {
+        return Ok(rows);
+    }
+    rows.filter(&kept.into()).map_err(bug)
 }
