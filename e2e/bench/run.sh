@@ -37,6 +37,7 @@ run() {
     local shell=$! pid=
     until pid=$(cat /proc/$shell/task/*/children 2>/dev/null | tr -d ' ') && [ -n "$pid" ]; do
         kill -0 $shell 2>/dev/null || break
+        sleep 0.01
     done
     local peak
     peak=$(watch_memory "${pid:-0}")
