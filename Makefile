@@ -1,4 +1,4 @@
-# `make help` lists the targets. Rust, make and a C compiler are all that they need.
+# `make help` lists the targets. Rust, make and a C compiler are all that they need; those that need more say so.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -38,6 +38,16 @@ sim-teeth: ## Plant faults in the code, one after the other; the simulation must
 .PHONY: bench
 bench: build ## Rows per second, CPU time and memory of whole jobs (BENCH="case …" for some of them)
 	e2e/bench/run.sh $(TARGET)/release/weir target/bench/run.json $(BENCH)
+
+.PHONY: e2e
+e2e: build ## Scenarios on a real Kubernetes and S3 server, as root on Debian (S="name …" for some of them)
+	python3 e2e/harness/tests.py
+	e2e/run $(S)
+
+.PHONY: e2e-all
+e2e-all: build ## All scenarios, also those that need kwok or MinIO
+	python3 e2e/harness/tests.py
+	e2e/run all
 
 .PHONY: generate
 generate: ## Write the generated files anew (the custom resource definition)
