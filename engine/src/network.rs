@@ -13,6 +13,7 @@ use crate::protocol::{Frame, OpenChannel, ToCoordinator, ToSender, ToWorker};
 
 pub mod grpc;
 pub mod sim;
+pub mod tls;
 
 /// One end of a two-way call.
 #[derive(Debug)]

@@ -15,6 +15,8 @@ use clap::Parser;
 use crate::cli::{Cli, Command, StateCommand};
 use crate::exit::Exit;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the reconciler calls it"))]
+mod certificates;
 mod cli;
 mod exit;
 mod init;

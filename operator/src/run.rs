@@ -220,7 +220,7 @@ async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Req
         base_folder: base_folder.display().to_string(),
         owner: folder.owner.clone(),
         objects: Arc::new(RealObjects { base_folder: base_folder.clone() }),
-        network: GrpcNetwork::new(),
+        network: GrpcNetwork::loopback(),
         token: format!("{}{}", random::id(), random::id()),
     })
 }

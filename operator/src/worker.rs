@@ -49,7 +49,7 @@ pub(crate) async fn run(ordinal: u32) -> Exit {
     let incarnation = settings.incarnation.clone();
     let objects: OpenObjects =
         Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);
-    let network = GrpcNetwork::new();
+    let network = GrpcNetwork::loopback();
     let announce = |address: &str| announce(&incarnation, address);
     match worker::run(settings, network, objects, announce).await {
         Ok(()) => Exit::Done,

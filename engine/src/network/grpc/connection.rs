@@ -8,20 +8,26 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use super::Over;
+use super::accepting::Caller;
 
-/// A TCP stream that ends with its service.
+/// A TCP stream, or a TLS stream over one.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// A stream that ends with its service.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Io>,
+    caller: Caller,
     over: Over,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, over: Over) -> Self {
-        Self { stream, over }
+    pub(super) fn new(stream: Box<dyn Io>, caller: Caller, over: Over) -> Self {
+        Self { stream, caller, over }
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -34,10 +40,10 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
     }
 }
 

@@ -40,7 +40,7 @@ impl WorkerService for Service {
 }
 
 async fn start() -> (Arc<GrpcNetwork>, Arc<Registry>, Serving) {
-    let network = GrpcNetwork::new();
+    let network = GrpcNetwork::loopback();
     let registry = Registry::new("1-abc", "token");
     let service = Service { registry: Arc::clone(&registry), calls: AtomicUsize::new(0) };
     let serving = network.serve(Arc::new(service)).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_control_call_goes_both_ways_and_ends_with_the_service() {
 async fn rows_flow_within_credit_in_order_until_the_end() {
     let (network, registry, serving) = start().await;
     // The receiver is another process: a registry and a network of its own.
-    let far: Arc<dyn Network> = GrpcNetwork::new();
+    let far: Arc<dyn Network> = GrpcNetwork::loopback();
     let near = Registry::new("1-abc", "token");
     let inputs = (0..3)
         .map(|from| Input {
@@ -150,7 +150,7 @@ async fn rows_flow_within_credit_in_order_until_the_end() {
 async fn a_stranger_is_told_why_and_an_unserved_address_is_named() {
     let (network, _registry, serving) = start().await;
     let near = Registry::new("2-other", "token");
-    let dialler: Arc<dyn Network> = GrpcNetwork::new();
+    let dialler: Arc<dyn Network> = GrpcNetwork::loopback();
     let address = Some(serving.address.clone());
     let input = Input { edge: 0, from: 0, address, schema: schema() };
     let opened = InputGate::open(&dialler, &near, Generation(1), 0, vec![input]);
