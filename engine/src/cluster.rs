@@ -59,7 +59,8 @@ pub struct ClusterError {
 /// Where worker processes run.
 #[async_trait]
 pub trait Cluster: Send {
-    /// All workers, in order of their ordinals.
+    /// All workers, in order of their ordinals. The first call gives all that run: a job goes on with
+    /// those of its last generation.
     async fn observe(&mut self) -> Vec<WorkerView>;
     /// Starts a process for an ordinal that has none.
     async fn start(&mut self, ordinal: u32) -> Result<(), ClusterError>;
@@ -70,4 +71,9 @@ pub trait Cluster: Send {
     /// Waits until `observe` would give something else than at its last call. Cancel safe; may
     /// wake too often.
     async fn changed(&mut self);
+    /// Whether workers belong to the job rather than to this coordinator: then one that was fenced
+    /// leaves them to the other, without another word.
+    fn workers_outlive(&self) -> bool {
+        false
+    }
 }

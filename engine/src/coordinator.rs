@@ -7,6 +7,7 @@
 //!
 //! - `machine.rs` — every decision: events in, effects out. Pure; start reading here.
 //! - `layout.rs` — who runs which subtask. `schedule.rs`, `budget.rs`, `open.rs`, `commits.rs`, `meters.rs` — its parts. Pure.
+//! - `form.rs` — what a deployment depends on, as a number. Pure.
 //! - `begin.rs` — before the job runs: does the manifest fit the state? The first records.
 //! - `run.rs` — the owning task: selects an event, applies it, obeys the plan of workers.
 //! - `perform.rs` — does effects. `records.rs` — acknowledgements to records and back. Pure.
@@ -24,6 +25,7 @@ pub mod begin;
 mod budget;
 mod cleaner;
 mod commits;
+mod form;
 mod layout;
 pub mod leftovers;
 mod links;

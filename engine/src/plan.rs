@@ -200,7 +200,8 @@ fn is_short(job: &JobView) -> bool {
     job.deployed.as_ref().is_none_or(leaves)
 }
 
-fn members<'a>(workers: impl Iterator<Item = &'a WorkerView>) -> Vec<Member> {
+/// Those that can be dialled.
+pub(crate) fn members<'a>(workers: impl Iterator<Item = &'a WorkerView>) -> Vec<Member> {
     let member = |worker: &WorkerView| match &worker.state {
         WorkerState::Ready(member) => Some(member.clone()),
         WorkerState::Starting | WorkerState::Dead(_) => None,

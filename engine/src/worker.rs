@@ -5,6 +5,7 @@
 //! - `worker/generation.rs` — the running generation: stage tasks, their reports, their end.
 //! - `worker/deploy.rs` — from a Deploy message to running stage tasks.
 //! - `worker/commit.rs` — publishes what a completed checkpoint has staged.
+//! - `worker/sight.rs` — what one sees of it from outside.
 //!
 //! What must stay true: a worker obeys the newest term and generation that it has seen and nothing
 //! older; it never decides that a checkpoint is complete; without a coordinator it goes on
@@ -27,6 +28,7 @@ mod control;
 mod deploy;
 mod fence;
 mod generation;
+pub mod sight;
 
 /// Control streams that may wait to be looked at.
 const STREAMS_MAX: usize = 16;
@@ -42,6 +44,8 @@ pub struct WorkerSettings {
     pub token: String,
     /// Once true, the worker leaves: it works until the coordinator has moved its work to others.
     pub leave: watch::Receiver<bool>,
+    /// Where it shows itself.
+    pub sight: sight::Sight,
 }
 
 /// Opens URIs as a job's manifest means them: relative ones below the given folder.

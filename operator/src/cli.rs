@@ -1,5 +1,6 @@
 //! Flags of the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -31,13 +32,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
-    /// Run a job's subtasks; started by `weir run`
+    /// Run a job's subtasks; started by `weir run` or by the operator
     #[command(hide = true)]
-    Worker {
-        /// Its place among the job's workers
-        #[arg(default_value_t = 0)]
-        ordinal: u32,
-    },
+    Worker(WorkerArgs),
 }
 
 /// Flags of `weir run`.
@@ -54,6 +51,26 @@ pub(crate) struct RunArgs {
     /// Keep the state there instead of in the data folder
     #[arg(long, value_name = "URI")]
     pub(crate) state: Option<String>,
+}
+
+/// Flags of `weir worker`. Without `--listen` it is the child of a `weir run`.
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// Its place among the job's workers
+    #[arg(long, default_value_t = 0)]
+    pub(crate) ordinal: u32,
+    /// Serve the coordinator and other workers there, with mutual TLS
+    #[arg(long, value_name = "ADDRESS", requires = "tls", requires = "incarnation")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Folder with ca.crt, tls.crt and tls.key, which are read again when they change
+    #[arg(long, value_name = "DIR", requires = "listen")]
+    pub(crate) tls: Option<PathBuf>,
+    /// This process's own id, which no other process ever has
+    #[arg(long, value_name = "ID", requires = "listen")]
+    pub(crate) incarnation: Option<String>,
+    /// Serve /healthz, /readyz and /metrics there
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7411")]
+    pub(crate) probes: SocketAddr,
 }
 
 /// Flags of `weir validate`.
@@ -106,5 +123,14 @@ mod tests {
     #[test]
     fn flags_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_worker_in_a_pod_needs_certificates_and_an_id() {
+        let all = ["--listen", "0.0.0.0:7410", "--tls", "/tls", "--incarnation", "1-ab"];
+        let parse = |flags: &[&str]| Cli::try_parse_from([&["weir", "worker"], flags].concat());
+        assert!(parse(&all).is_ok());
+        assert!(parse(&["--ordinal", "3"]).is_ok(), "the child of a `weir run`");
+        assert!(parse(&all[..4]).is_err() && parse(&all[2..]).is_err());
     }
 }

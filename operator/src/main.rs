@@ -51,7 +51,7 @@ async fn command(command: Command) -> Exit {
     match command {
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Init { file } => init::run(&file),
-        Command::Worker { ordinal } => Box::pin(worker::run(ordinal)).await,
+        Command::Worker(args) => Box::pin(worker::run(args)).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Crd => state::out(&weir_crds::crd_yaml()),
         Command::State { command: StateCommand::Ls { uri } } => state::ls(&uri).await,

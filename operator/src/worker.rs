@@ -1,6 +1,9 @@
 //! `weir worker`: the process that runs a job's subtasks. Started by a cluster, never by hand.
 //!
-//! It announces itself with one JSON line on standard output, ends at once when its standard input
+//! - `worker/pod.rs` — in a pod: certificates, a fixed address, no parent.
+//! - `worker/probes.rs` — what a kubelet and Prometheus ask. `worker/metrics.rs` — the answer.
+//!
+//! As the child of a `weir run` it announces itself with one JSON line on standard output, ends at once when its standard input
 //! does (its parent is gone), and ignores Ctrl-C, which a terminal sends to the whole process
 //! group: what that means is for the parent to decide. SIGTERM asks it to leave: it works until
 //! others have its work; a second one ends it.
@@ -13,10 +16,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::objects::RealObjects;
+use weir_engine::worker::sight::Sight;
 use weir_engine::worker::{self, OpenObjects, WorkerError, WorkerSettings};
 use weir_runtime::{random, task};
 
+use crate::cli::WorkerArgs;
 use crate::exit::Exit;
+
+mod metrics;
+mod pod;
+mod probes;
 
 /// Environment variable with the run's token.
 pub(crate) const TOKEN_VARIABLE: &str = "WEIR_TOKEN";
@@ -32,26 +41,43 @@ pub(crate) struct Announcement {
     pub(crate) address: String,
 }
 
-/// Runs until the process ends. The ordinal is in the name that messages and files have of it.
-pub(crate) async fn run(ordinal: u32) -> Exit {
+/// Runs until the process ends.
+pub(crate) async fn run(args: WorkerArgs) -> Exit {
     let Ok(token) = std::env::var(TOKEN_VARIABLE) else {
-        crate::exit::say("`weir worker` is started by `weir run`, not by hand");
+        crate::exit::say("`weir worker` is started by `weir run` or by the operator, not by hand");
         return Exit::BadInput;
     };
     crate::log::to_stderr();
+    match pod::Pod::of(&args) {
+        Some(pod) => Box::pin(pod.run(token)).await,
+        None => run_child(args.ordinal, token).await,
+    }
+}
+
+/// Below a `weir run`. The ordinal is in the name that messages and files have of it.
+async fn run_child(ordinal: u32, token: String) -> Exit {
     end_with_parent();
     ignore_interrupts();
     let settings = WorkerSettings {
         incarnation: format!("{ordinal}-{}", random::id()),
         token,
         leave: asked_to_leave(),
+        sight: Sight::default(),
     };
     let incarnation = settings.incarnation.clone();
+    let network = GrpcNetwork::loopback();
+    work(settings, network, |address| announce(&incarnation, address)).await
+}
+
+/// Works until it has left, or can't.
+async fn work(
+    settings: WorkerSettings,
+    network: Arc<GrpcNetwork>,
+    ready: impl FnOnce(&str) + Send,
+) -> Exit {
     let objects: OpenObjects =
         Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);
-    let network = GrpcNetwork::loopback();
-    let announce = |address: &str| announce(&incarnation, address);
-    match worker::run(settings, network, objects, announce).await {
+    match worker::run(settings, network, objects, ready).await {
         Ok(()) => Exit::Done,
         Err(error) => {
             crate::exit::report(&error);

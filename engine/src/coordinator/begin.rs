@@ -14,6 +14,7 @@ use weir_state::journal::{Doomed, Entry, JobState, Journal, JournalError, NewJob
 use weir_state::objects::{StoreError, probe_create_if_absent};
 
 use super::cleaner::{self, Grounds};
+use super::form;
 use super::summary::Summary;
 use crate::network::Network;
 use crate::objects::{Objects, local, place};
@@ -21,7 +22,7 @@ use crate::pipeline::check::{Problem, check};
 use crate::pipeline::checked::{CheckedJob, SourceSchemas};
 use crate::pipeline::graph::Graph;
 use crate::pipeline::spec::{JobSpec, SinkSpec, StepSpec, StoreSpec, Verb};
-use crate::protocol::SourcePlan;
+use crate::protocol::{Deploy, SourcePlan};
 use crate::sink::SinkError;
 use crate::sink::publish;
 use crate::source::{self, Source, SourceError, dealing};
@@ -76,6 +77,12 @@ impl Job {
     /// The job's incarnation; users call its id the run.
     pub fn run_id(&self) -> &str {
         &self.journal.incarnation().id
+    }
+
+    /// What this job's workers are told, but for where and from which checkpoint.
+    pub(crate) fn deploy(&self) -> Deploy {
+        let key_groups = self.journal.state().key_groups;
+        form::deploy(&self.request, self.sources.values(), key_groups, self.run_id())
     }
 
     /// Where this job's sinks write, and where an earlier pipeline's left something to be deleted.

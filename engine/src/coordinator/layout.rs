@@ -40,6 +40,14 @@ impl Layout {
         Self { workers, places: places.into_iter().flatten().collect() }
     }
 
+    /// As it was recorded: index = subtask, value = incarnation of its worker. None: somebody in it
+    /// is not among the workers.
+    pub(crate) fn recorded(workers: Vec<Member>, subtasks: &[&str]) -> Option<Self> {
+        let place = |name: &&str| workers.iter().position(|its| its.incarnation == *name);
+        let places = subtasks.iter().map(place).collect::<Option<Vec<_>>>()?;
+        Some(Self { workers, places })
+    }
+
     /// Subtasks of each stage.
     pub(crate) fn width(&self) -> u32 {
         u32::try_from(self.places.len()).unwrap_or(u32::MAX)

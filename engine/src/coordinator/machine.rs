@@ -7,6 +7,7 @@
 //! - `machine/crew.rs` — the workers of one generation and who has answered.
 //! - `machine/running.rs` — checkpoints and commits while a generation runs.
 //! - `machine/failing.rs` — workers that are lost, silent or leave; errors and their budget.
+//! - `machine/adopting.rs` — going on with a generation that an earlier coordinator left running.
 //! - `machine/moving.rs` — from one generation to the next with a cut: rescale.
 //!
 //! What must stay true:
@@ -23,6 +24,7 @@ use weir_runtime::clock::Instant;
 use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::{CheckpointId, Generation};
 
+use self::adopting::{Adopting, Before};
 use self::crew::Crew;
 use self::moving::Cut;
 use self::running::Running;
@@ -41,6 +43,7 @@ use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy};
 use crate::plan::{self, JobView, Wish};
 use crate::protocol::{Ack, Piece, ToCoordinator, to_coordinator, to_worker};
 
+pub(crate) mod adopting;
 mod crew;
 mod failing;
 mod moving;
@@ -77,11 +80,15 @@ pub(crate) struct Recorded {
     pub(crate) unconfirmed: Vec<(CheckpointId, Piece)>,
     /// What was counted up to the last completed checkpoint.
     pub(crate) totals: Totals,
+    /// The generation that an earlier coordinator left, if there is one.
+    pub(crate) before: Option<Before>,
 }
 
 /// Something that happened.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// The workers that are there when this coordinator begins: before anything else.
+    Found(Vec<Member>),
     /// The plan wants a generation of this width on these workers.
     Deploy(Vec<Member>, u32),
     /// The job is wanted in another form.
@@ -139,6 +146,8 @@ pub(crate) enum Effect {
 enum State {
     /// No generation: workers are missing, or the pause after an error has not passed.
     Idle,
+    /// Workers that run a generation of an earlier coordinator were dialled.
+    Adopting(Adopting),
     /// Workers were dialled.
     Greeting(Crew),
     /// All workers know us; the record is being written, or the workers set themselves up.
@@ -180,8 +189,12 @@ pub(crate) struct Machine {
     next_link: u64,
     tally: Tally,
     rate: u64,
-    /// Whether a generation ran under this coordinator.
+    /// Whether a generation ran: under this coordinator, or workers of one are there.
     has_run: bool,
+    /// Whether this coordinator went on with a generation that ran.
+    is_adopted: bool,
+    /// What an earlier coordinator left, until it is known who is there.
+    before: Option<Before>,
 }
 
 fn total(
@@ -246,6 +259,8 @@ impl Machine {
             },
             rate: 0,
             has_run: false,
+            is_adopted: false,
+            before: recorded.before,
             shape,
         }
     }
@@ -276,6 +291,7 @@ impl Machine {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Idle => self.hold_until,
+            State::Adopting(adopting) => Some(self.adopting_deadline(adopting)),
             State::Greeting(crew) => Some(crew.since + self.greeting_max()),
             State::Deploying(crew) => Some(crew.since + DEPLOY_MAX),
             State::Running(_) => self.running_deadline(),
@@ -291,6 +307,7 @@ impl Machine {
             return effects;
         }
         match event {
+            Event::Found(found) => self.found(&found, now, &mut effects),
             Event::Deploy(workers, width) => {
                 self.asked_to_deploy(workers, width, now, &mut effects)
             }
@@ -318,6 +335,7 @@ impl Machine {
         self.hold_until.take_if(|until| now >= *until);
         match &self.state {
             State::Idle => {}
+            State::Adopting(_) => self.expire_adopting(now, effects),
             State::Greeting(crew) => {
                 if now >= crew.since + self.greeting_max() {
                     self.drop_silent(effects);
@@ -331,7 +349,8 @@ impl Machine {
             return;
         }
         let is_late = self.suspend.is_some_and(|until| now >= until);
-        if is_late || (self.suspend.is_some() && !matches!(self.state, State::Running(_))) {
+        let may_run = matches!(self.state, State::Running(_) | State::Adopting(_));
+        if is_late || (self.suspend.is_some() && !may_run) {
             self.release(effects);
         }
     }
@@ -343,6 +362,7 @@ impl Machine {
     fn crew(&self) -> Option<&Crew> {
         match &self.state {
             State::Greeting(crew) | State::Deploying(crew) => Some(crew),
+            State::Adopting(adopting) => Some(&adopting.crew),
             State::Running(running) => Some(&running.crew),
             State::Idle | State::Closing | State::Over(_) => None,
         }
@@ -425,6 +445,9 @@ impl Machine {
             message.generation == self.generation.0 || planted(Planted::OldGenerationBelieved);
         if says_leaving(&message) {
             self.note_leaving(worker);
+        }
+        if matches!(self.state, State::Adopting(_)) {
+            return self.said_to_adopt(link, worker, message, now, effects);
         }
         match (message.body, &mut self.state) {
             (Some(Body::Hello(reply)), _) if !reply.refused.is_empty() => {
@@ -522,6 +545,7 @@ impl Machine {
             last_rescale: self.tally.last_rescale,
             requests: self.meters.requests(),
             message: self.tally.message.clone(),
+            is_adopted: self.is_adopted,
             steps,
         }
     }
@@ -540,6 +564,7 @@ impl Machine {
         match &self.state {
             State::Over(phase) => phase.clone(),
             _ if self.suspend.is_some() => Phase::Suspending,
+            State::Adopting(_) => Phase::Adopting,
             State::Running(running) if running.next.is_some() => Phase::Rescaling,
             State::Running(_) | State::Closing => Phase::Running,
             _ if self.moving.is_some() => Phase::Rescaling,

@@ -78,6 +78,18 @@ impl Meters {
         self.own_requests = requests;
     }
 
+    /// The generation of the last checkpoint goes on: what its workers tell is counted since it
+    /// began. `totals` are those of that checkpoint.
+    pub(crate) fn go_on(&mut self, totals: &Totals) {
+        self.base = totals.before.clone();
+        self.requests_before = totals.requests_before;
+    }
+
+    /// What was counted before this generation began: rows, and requests.
+    pub(crate) fn before(&self) -> (&BTreeMap<String, StepRows>, u64) {
+        (&self.base, self.requests_before + self.own_requests)
+    }
+
     /// The generation is over: what no checkpoint covers will be processed and counted again.
     pub(crate) fn generation_over(&mut self) {
         self.requests_before += self.workers_requests();
@@ -194,6 +206,32 @@ mod tests {
         meters.told("w", progress(1, 1));
         meters.generation_over();
         assert_eq!((meters.steps()["a"].rows_in, meters.requests()), (10, 10));
+    }
+
+    #[test]
+    fn whoever_goes_on_with_a_generation_counts_none_of_its_rows_twice() {
+        let mut meters = Meters::after(&Totals::default());
+        meters.cover(&[ack(10, 1)]);
+        meters.generation_over();
+        meters.note_own_requests(3);
+        meters.told("w", progress(7, 20));
+        meters.cover(&[ack(7, 1)]);
+        let (before, requests_before) = meters.before();
+        let totals = Totals {
+            before: before.clone(),
+            requests_before,
+            steps: meters.covered().clone(),
+            requests: meters.requests(),
+            ..Totals::default()
+        };
+        assert_eq!(totals.requests, 23);
+        let mut meters = Meters::after(&totals);
+        meters.go_on(&totals);
+        assert_eq!(meters.steps()["a"].rows_in, 17, "before anybody has told anything");
+        meters.told("w", progress(9, 25));
+        assert_eq!((meters.steps()["a"].rows_in, meters.requests()), (19, 28));
+        meters.cover(&[ack(9, 1)]);
+        assert_eq!(meters.covered()["a"].rows_in, 19);
     }
 
     #[test]

@@ -120,23 +120,16 @@ impl Performer {
     ) -> Option<Event> {
         // Whoever does not belong to it has nothing to say any more.
         self.streams.retain(|link, _| links.contains(link));
-        let Job { request, journal, .. } = &self.job;
+        let Job { journal, .. } = &self.job;
         let worker_ref = |worker: &Member| WorkerRef {
             incarnation: worker.incarnation.clone(),
             address: worker.address.clone(),
         };
-        let spec_json = serde_json::to_string(&request.spec);
         let deploy = Deploy {
-            spec_json: spec_json.expect("a spec is plain data"),
-            sources: self.job.sources.values().map(|source| source.plan.clone()).collect(),
             workers: layout.workers.iter().map(worker_ref).collect(),
             subtasks: layout.subtasks(),
-            key_groups: journal.state().key_groups.into(),
             restore: journal.state().last_checkpoint().map(|last| records::restore(last)),
-            state_uri: request.state_uri.clone(),
-            base_folder: request.base_folder.clone(),
-            state_memory_bytes: request.spec.state_memory_bytes,
-            run: journal.incarnation().id.clone(),
+            ..self.job.deploy()
         };
         let mut failed = None;
         for link in links {

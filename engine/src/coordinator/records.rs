@@ -36,6 +36,17 @@ pub(crate) fn generation(number: Generation, layout: &Layout, state: &JobState) 
     }
 }
 
+/// Who runs what in the generation that lives, as its record says.
+pub(crate) fn layout(state: &JobState) -> Option<Layout> {
+    let generation = state.generation.as_deref().filter(|_| !state.released)?;
+    let member = |worker: &WorkerAddress| Member {
+        incarnation: worker.incarnation.clone(),
+        address: worker.address.clone(),
+    };
+    let subtasks: Vec<&str> = generation.subtasks.iter().map(|its| its.worker.as_str()).collect();
+    Layout::recorded(generation.workers.iter().map(member).collect(), &subtasks)
+}
+
 /// An acknowledgement that makes no sense; a bug or damage, never recorded.
 #[derive(Debug, thiserror::Error)]
 #[error("checkpoint {checkpoint}: stage {stage}, subtask {subtask} acknowledged {what}")]
@@ -197,5 +208,9 @@ mod tests {
             record.subtasks.iter().map(|place| (place.group_start, place.group_end)).collect();
         assert_eq!(ranges, [(0, 32), (32, 64), (64, 96), (96, 128)]);
         assert_eq!((record.number, record.from), (3, 0));
+        let state = JobState { generation: Some(std::sync::Arc::new(record)), ..state };
+        assert_eq!(super::layout(&state), Some(layout));
+        let state = JobState { released: true, ..state };
+        assert_eq!(super::layout(&state), None, "nothing lives after a release");
     }
 }

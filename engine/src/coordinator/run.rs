@@ -12,6 +12,7 @@ use weir_runtime::clock::{self, Instant};
 use super::begin::Job;
 use super::cleaner::{Cleaner, Grounds};
 use super::links::{Greeting, Heard, LinkId, Stream};
+use super::machine::adopting::Before;
 use super::machine::{Event, Machine, Recorded, Shape};
 use super::perform::Performer;
 use super::print::Print;
@@ -137,7 +138,13 @@ impl Run {
 
     /// Until the job is over and no worker is left.
     async fn drive(&mut self, cluster: &mut dyn Cluster) {
+        let found = plan::members(cluster.observe().await.iter());
+        self.apply(Event::Found(found)).await;
         loop {
+            if cluster.workers_outlive() && matches!(self.machine.ended(), Some(Phase::Fenced(_))) {
+                // They are the other one's now.
+                return;
+            }
             let seen = cluster.observe().await;
             self.machine.note_gone(&seen);
             let plan = plan::plan(&self.machine.view(), &seen);
@@ -330,14 +337,20 @@ fn recorded(job: &Job) -> Recorded {
         pieces.iter().map(|piece| (*checkpoint, records::piece_from_record(piece)))
     });
     let unconfirmed: Vec<(_, Piece)> = unconfirmed.collect();
+    let totals = state.last_checkpoint().map(|last| Totals::from_bytes(&last.totals));
+    let living = state.generation_number();
+    let of_living = totals.as_ref().filter(|totals| totals.generation == living.0);
+    let before = records::layout(state).map(|layout| Before {
+        layout,
+        form: job.deploy().form,
+        totals: of_living.cloned(),
+    });
     Recorded {
         generation: state.generation_number(),
         checkpoint: state.last_checkpoint().map(|last| last.id).unwrap_or_default(),
         unconfirmed,
-        totals: state
-            .last_checkpoint()
-            .map(|last| Totals::from_bytes(&last.totals))
-            .unwrap_or_default(),
+        totals: totals.unwrap_or_default(),
+        before,
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Phase {
     /// Waits for workers, or deploys the first generation.
     #[default]
     Starting,
+    /// Asks the workers of a generation that runs already whether all is as it was.
+    Adopting,
     /// Processes rows.
     Running,
     /// Lost workers or met an error, and comes back from the last checkpoint.
@@ -34,6 +36,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Starting => "starting",
+            Self::Adopting => "adopting",
             Self::Running => "running",
             Self::Recovering => "recovering",
             Self::Rescaling => "rescaling",
@@ -160,6 +163,8 @@ pub struct Status {
     pub requests: u64,
     /// The last thing worth saying.
     pub message: String,
+    /// Whether this coordinator went on with a generation that an earlier one had begun.
+    pub is_adopted: bool,
 }
 
 impl Status {

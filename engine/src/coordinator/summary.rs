@@ -70,6 +70,12 @@ pub(crate) struct Totals {
     pub(crate) rescales: u64,
     pub(crate) last_rescale: Option<Rescale>,
     pub(crate) requests: u64,
+    /// The generation that ran.
+    pub(crate) generation: u64,
+    /// Rows that had been counted when it began: its workers count from there.
+    pub(crate) before: BTreeMap<String, StepRows>,
+    /// The same for requests.
+    pub(crate) requests_before: u64,
 }
 
 impl Totals {

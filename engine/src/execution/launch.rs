@@ -233,6 +233,7 @@ impl Blueprint {
                 pacing,
                 barriers,
                 paused: None,
+                is_held: false,
                 tail,
             };
             Box::pin(task.run()).await

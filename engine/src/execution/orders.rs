@@ -22,6 +22,8 @@ pub(crate) struct Orders {
     pub(crate) aborted: CheckpointId,
     /// Checkpoints up to this one are complete.
     pub(crate) completed: CheckpointId,
+    /// Source stages read nothing: nobody has come for too long who could complete a checkpoint.
+    pub(crate) held: bool,
 }
 
 /// Some of a job's tables, which are numbered in the order of their steps.
@@ -105,6 +107,7 @@ mod tests {
             pausing: CheckpointId(0),
             aborted: CheckpointId(aborted),
             completed: CheckpointId(0),
+            held: false,
         }
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct SourceTask {
     pub(crate) barriers: Barriers,
     /// Since when it stands behind the barrier of this cut.
     pub(crate) paused: Option<(CheckpointId, Instant)>,
+    /// Whether it reads nothing until a coordinator comes.
+    pub(crate) is_held: bool,
     /// Where rows go.
     pub(crate) tail: Tail,
 }
@@ -122,8 +124,11 @@ impl SourceTask {
             .as_ref()
             .map_or(Duration::ZERO, |pacing| pacing.wait(clock::now().duration_since(started)));
         let flush_at = self.tail.flush_at();
-        let paused = self.paused;
+        let (paused, is_held) = (self.paused, self.is_held);
         let goes_on = async {
+            if is_held {
+                std::future::pending::<()>().await;
+            }
             if let Some((_, since)) = paused {
                 clock::sleep_until(since + PAUSE_MAX).await;
                 return Event::PauseOver;
@@ -208,6 +213,7 @@ impl SourceTask {
     }
 
     async fn obey(&mut self, orders: Orders) -> Result<(), StageError> {
+        self.is_held = orders.held;
         let newest = orders.aborted.max(orders.triggered);
         // The cut was given up, or a later checkpoint shows that the generation goes on.
         self.paused.take_if(|(cut, _)| *cut <= orders.aborted || *cut < newest);

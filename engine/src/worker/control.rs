@@ -16,6 +16,7 @@ use super::commit::{Published, Publisher};
 use super::deploy::{self, Ground, Order};
 use super::fence::Fence;
 use super::generation::{self, Generation};
+use super::sight::{Doing, Shown};
 use super::{Introduced, RegistrySlot, WorkerError};
 use crate::exchange::Registry;
 use crate::execution::orders::{Orders, Report, TableSet};
@@ -31,6 +32,9 @@ const OUTBOX_MESSAGES_MAX: usize = 4_096;
 /// How long a worker that leaves waits for others to take its work: less than the 30 s that
 /// Kubernetes gives.
 const LEAVE_MAX: Duration = Duration::from_secs(25);
+/// How long a worker without a coordinator reads on: so much may lie staged, and would have to be
+/// read again after a failure.
+const ALONE_MAX: Duration = Duration::from_secs(600);
 /// How often changed counters are sent.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -48,6 +52,8 @@ pub(crate) struct Control {
     next_progress: Instant,
     /// When it ends in any case, once it was asked to.
     ends_at: Option<Instant>,
+    /// Since when the coordinator is gone.
+    alone_since: Option<Instant>,
 }
 
 enum Event {
@@ -60,6 +66,7 @@ enum Event {
     ProgressDue,
     Leave,
     LeaveDue,
+    AloneTooLong,
 }
 
 impl Control {
@@ -81,6 +88,7 @@ impl Control {
             told: Progress::default(),
             next_progress: clock::now(),
             ends_at: None,
+            alone_since: None,
         }
     }
 
@@ -90,10 +98,25 @@ impl Control {
             let event = self.next().await;
             self.apply(event).await?;
             self.post();
+            self.show();
             if self.has_left() {
                 return Ok(());
             }
         }
+    }
+
+    fn show(&self) {
+        let generation = self.generation.as_ref();
+        let stages = || generation.and_then(Generation::stages);
+        let shown = Shown {
+            has_coordinator: self.link.is_some(),
+            generation: generation.map_or(0, Generation::number),
+            doing: generation.map_or(Doing::Nothing, Generation::doing),
+            is_leaving: self.ends_at.is_some(),
+            is_held: stages().is_some_and(|stages| stages.orders.borrow().held),
+        };
+        let board = || stages().map(|stages| Arc::clone(&stages.board));
+        self.ground.settings.sight.show(shown, board);
     }
 
     /// Whether it was asked to leave and nobody needs it any more, or the time is over.
@@ -106,6 +129,7 @@ impl Control {
         let shows = self.link.is_some() && self.stages_run();
         let room = self.link.as_ref().filter(|_| !self.outbox.is_empty());
         let room = room.map(|link| link.send.clone());
+        let hold_at = self.hold_at();
         tokio::select! {
             biased;
             Some(introduced) = self.opened.recv() => Event::Introduced(introduced),
@@ -117,6 +141,8 @@ impl Control {
             () = asked(&mut self.ground.settings.leave), if self.ends_at.is_none() => Event::Leave,
             () = clock::sleep_until(self.ends_at.unwrap_or(self.next_progress)),
                 if self.ends_at.is_some() => Event::LeaveDue,
+            () = clock::sleep_until(hold_at.unwrap_or(self.next_progress)),
+                if hold_at.is_some() => Event::AloneTooLong,
         }
     }
 
@@ -126,6 +152,10 @@ impl Control {
             Event::Message(message) => self.message(message).await?,
             Event::LinkLost => self.unlink(),
             Event::Room | Event::LeaveDue => {}
+            Event::AloneTooLong => {
+                tracing::warn!("no coordinator for {ALONE_MAX:?}: nothing is read until one comes");
+                self.give(|orders| orders.held = true);
+            }
             Event::Leave => {
                 self.ends_at = Some(clock::now() + LEAVE_MAX);
                 self.say(Body::Leaving(Leaving {}));
@@ -148,6 +178,13 @@ impl Control {
         }
     }
 
+    /// When the sources stop because nobody comes.
+    fn hold_at(&self) -> Option<Instant> {
+        let stages = self.generation.as_ref().and_then(Generation::stages)?;
+        let is_held = stages.orders.borrow().held;
+        self.alone_since.filter(|_| !is_held).map(|since| since + ALONE_MAX)
+    }
+
     fn stages_run(&self) -> bool {
         self.generation.as_ref().is_some_and(|generation| generation.stages().is_some())
     }
@@ -156,7 +193,7 @@ impl Control {
         let worker = self.ground.settings.incarnation.clone();
         if let Err(refused) = self.fence.hello(term, &hello) {
             tracing::warn!(term, "refused a coordinator: {refused}");
-            let reply = HelloReply { worker, generation: 0, refused, leaving: false };
+            let reply = HelloReply { worker, refused, ..HelloReply::default() };
             let body = Some(Body::Hello(reply));
             // Its queue is new and empty; if it is closed there is nobody to tell.
             let _ = link.send.try_send(ToCoordinator { generation: 0, body });
@@ -166,11 +203,25 @@ impl Control {
         self.registry();
         self.unlink();
         self.link = Some(link);
-        let generation = self.generation.as_ref().map_or(0, Generation::number);
-        let (refused, leaving) = (String::new(), self.ends_at.is_some());
-        self.say(Body::Hello(HelloReply { worker, generation, refused, leaving }));
+        self.alone_since = None;
+        self.give(|orders| orders.held = false);
+        let reply = self.hello_reply(worker);
+        self.say(Body::Hello(reply));
         self.retell();
         self.told = Progress::default();
+    }
+
+    fn hello_reply(&self, worker: String) -> HelloReply {
+        let generation = self.generation.as_ref();
+        let stages = generation.and_then(Generation::stages);
+        HelloReply {
+            worker,
+            generation: generation.map_or(0, Generation::number),
+            refused: String::new(),
+            leaving: self.ends_at.is_some(),
+            form: generation.map_or(0, Generation::form),
+            triggered: stages.map_or(0, |stages| stages.orders.borrow().triggered.0),
+        }
     }
 
     /// Where channels meet, made when the first accepted coordinator has named the incarnation.
@@ -242,7 +293,11 @@ impl Control {
 
     fn give(&self, change: impl FnOnce(&mut Orders)) {
         if let Some(stages) = self.generation.as_ref().and_then(Generation::stages) {
-            stages.orders.send_modify(change);
+            stages.orders.send_if_modified(|orders| {
+                let before = *orders;
+                change(orders);
+                *orders != before
+            });
         }
     }
 
@@ -257,9 +312,10 @@ impl Control {
         let incarnation = self.fence.incarnation().unwrap_or_default().to_owned();
         let registry = self.registry();
         registry.begin(ids::Generation(number));
+        let form = deploy.form;
         let order = Order { incarnation, generation: number, registry, deploy };
         let work = deploy::deploy(self.ground.clone(), order);
-        self.generation = Some(Generation::starting(number, task::spawn(work)));
+        self.generation = Some(Generation::starting(number, form, task::spawn(work)));
         self.told = Progress::default();
         Ok(())
     }
@@ -314,7 +370,9 @@ impl Control {
     }
 
     fn unlink(&mut self) {
-        self.link = None;
+        if self.link.take().is_some() {
+            self.alone_since = Some(clock::now());
+        }
         self.outbox.clear();
     }
 }

@@ -147,7 +147,7 @@ fn start(blueprint: &Blueprint, own: &[u32]) -> Result<Stages, DeployError> {
         tasks: launched.tasks.into_iter().collect::<FuturesUnordered<_>>(),
         orders,
         reports,
-        board: launched.board,
+        board: Arc::new(launched.board),
         folders: Folders::new(&blueprint.spec, Arc::clone(&blueprint.objects)),
         disconnect_grace: blueprint.failover,
     })

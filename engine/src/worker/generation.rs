@@ -4,6 +4,7 @@
 //! kept until the generation is replaced, so that a coordinator that comes later hears of it too.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -20,6 +21,7 @@ use crate::execution::stage_task::StageTask;
 use crate::protocol::to_coordinator::Body;
 use crate::protocol::{Deployed, Failed, InputDone};
 use crate::worker::deploy::DeployError;
+use crate::worker::sight::Doing;
 
 /// How long the tasks of a generation may take to end.
 pub(crate) const TEARDOWN_MAX: Duration = Duration::from_secs(2);
@@ -29,7 +31,7 @@ pub(crate) struct Stages {
     pub(crate) tasks: FuturesUnordered<StageTask>,
     pub(crate) orders: watch::Sender<Orders>,
     pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) board: Board,
+    pub(crate) board: Arc<Board>,
     pub(crate) folders: Folders,
     /// How long a broken channel may wait for the coordinator to see why.
     pub(crate) disconnect_grace: Duration,
@@ -57,6 +59,8 @@ enum Phase {
 /// One generation on this worker.
 pub(crate) struct Generation {
     number: u64,
+    /// As its Deploy said.
+    form: u64,
     phase: Phase,
     /// Tasks that saw the end of all their input.
     done: BTreeSet<TaskId>,
@@ -66,14 +70,32 @@ pub(crate) struct Generation {
 
 impl Generation {
     /// A generation that is being deployed.
-    pub(crate) fn starting(number: u64, deploy: Task<Result<Stages, DeployError>>) -> Self {
+    pub(crate) fn starting(
+        number: u64,
+        form: u64,
+        deploy: Task<Result<Stages, DeployError>>,
+    ) -> Self {
         let phase = Phase::Starting(deploy);
-        Self { number, phase, done: BTreeSet::new(), broken: None }
+        Self { number, form, phase, done: BTreeSet::new(), broken: None }
     }
 
     /// Its number.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Its form, for whoever wants to know whether it is the one that is wanted.
+    pub(crate) fn form(&self) -> u64 {
+        self.form
+    }
+
+    /// How far it is.
+    pub(crate) fn doing(&self) -> Doing {
+        match &self.phase {
+            Phase::Starting(_) => Doing::Starting,
+            Phase::Running(_) => Doing::Running,
+            Phase::Over(_) => Doing::Failed,
+        }
     }
 
     /// The stages, if they run.

@@ -5,6 +5,7 @@
 //! compare the committed output with a model that is obviously right. Then look at what lies in
 //! the store: nothing that is named is missing, nothing that is not named stays.
 //!
+//! - `sim/adoption.rs` — coordinators that die while their workers go on.
 //! - `sim/changes.rs` — folds a committed changelog.
 //! - `sim/cluster.rs` — simulated worker processes as a `Cluster`.
 //! - `sim/crash.rs` — one crash before and after each object call and each send of a short job.
@@ -17,6 +18,7 @@
 //! - `sim/model.rs` — what must come out, computed in the obvious way.
 //! - `sim/verdict.rs` — what must be true at the end.
 
+mod adoption;
 mod changes;
 mod cluster;
 mod crash;
@@ -36,7 +38,7 @@ use life::{Lived, Reached};
 pub(crate) const SEEDS: u64 = 200;
 
 /// What must happen at least once in [`SEEDS`] seeds; otherwise they show nothing.
-const MUST_HAPPEN: [&str; 61] = [
+const MUST_HAPPEN: [&str; 62] = [
     "call broken",
     "checkpoint",
     "checkpoint given up",
@@ -53,6 +55,7 @@ const MUST_HAPPEN: [&str; 61] = [
     "error before",
     "exists without landing",
     "filter behind a changelog",
+    "generation adopted",
     "groups over a changelog",
     "groups over windows",
     "hop",

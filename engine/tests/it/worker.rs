@@ -4,6 +4,7 @@
 //! checkpointed, restored at other widths, and its committed output compared with what a plain loop
 //! over the rows gives.
 
+mod alone;
 mod data;
 mod functions;
 mod moving;

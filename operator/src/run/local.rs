@@ -75,7 +75,7 @@ impl LocalCluster {
         let log = open_log(&self.logs.join(format!("worker-{ordinal}.log")))?;
         Command::new(&self.program)
             .arg("worker")
-            .arg(ordinal.to_string())
+            .args(["--ordinal", &ordinal.to_string()])
             .env(TOKEN_VARIABLE, &self.token)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

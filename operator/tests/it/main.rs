@@ -12,6 +12,7 @@ mod init;
 mod kill;
 mod leftovers;
 mod owners;
+mod pod;
 mod rerun;
 mod rescale;
 mod rows;

@@ -115,7 +115,7 @@ impl Machine {
     /// A process ended by its own fault. The generation that goes on without it is left alone.
     pub(super) fn process_fault(&mut self, why: String, now: Instant, effects: &mut Vec<Effect>) {
         match &self.state {
-            State::Deploying(_) | State::Running(_) => {
+            State::Adopting(_) | State::Deploying(_) | State::Running(_) => {
                 if let Some(pause) = self.charge(&why, now, effects) {
                     self.hold_until = Some(now + pause);
                 }

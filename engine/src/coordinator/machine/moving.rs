@@ -129,7 +129,7 @@ impl Machine {
             State::Running(running) if self.suspend.is_some() || running.is_ending() => {}
             State::Running(_) => self.prepare(workers, width, now, effects),
             // Its workers are about to run; the way on from there is a move.
-            State::Deploying(_) => {}
+            State::Deploying(_) | State::Adopting(_) => {}
             _ => self.greet(workers, width, now, effects),
         }
     }

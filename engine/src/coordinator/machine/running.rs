@@ -62,6 +62,11 @@ impl Running {
 }
 
 impl Running {
+    /// Commits are ordered, and everybody is told what is complete, at this time.
+    pub(super) fn commit_at(&mut self, at: Instant) {
+        self.next_commit = Some(at);
+    }
+
     /// Whether nothing but the last checkpoint and its commits is left to do.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_last_complete || self.done.len() >= self.subtasks
@@ -236,7 +241,11 @@ impl Machine {
         let (id, acks) = (open.id, open.into_acks());
         // If the record does not come about, this coordinator ends.
         self.meters.cover(&acks);
+        let (before, requests_before) = self.meters.before();
         let totals = Totals {
+            before: before.clone(),
+            requests_before,
+            generation: self.generation.0,
             steps: self.meters.covered().clone(),
             checkpoints: self.tally.checkpoints + 1,
             restarts: self.tally.restarts,
@@ -271,7 +280,7 @@ impl Machine {
         self.order_commits(now, effects);
     }
 
-    fn order_commits(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn order_commits(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let State::Running(running) = &mut self.state else { return };
         if self.commits.is_settled() && running.crew.is_complete() {
             running.next_commit = None;

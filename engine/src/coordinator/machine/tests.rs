@@ -7,6 +7,7 @@ use crate::protocol::{
     Commit, Committed, Declined, Deployed, Failed, HelloReply, InputDone, Progress, StepCounters,
 };
 
+mod adopting;
 mod failing;
 mod moving;
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
 use weir_engine::network::sim::SimNetwork;
 use weir_engine::objects::{Objects, OneStore};
+use weir_engine::worker::sight::Sight;
 use weir_engine::worker::{self, WorkerSettings};
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::SimStore;
@@ -113,17 +114,25 @@ pub(crate) struct SimCluster {
     seen: Vec<WorkerView>,
     /// Which of the coordinators that took the workers over this is.
     number: u64,
+    /// Whether workers outlive their coordinator.
+    keeps_workers: bool,
 }
 
 impl SimCluster {
-    pub(crate) fn new(store: SimStore, network: SimNetwork, workers: Workers) -> Self {
+    pub(crate) fn new(
+        store: SimStore,
+        network: SimNetwork,
+        workers: Workers,
+        keeps_workers: bool,
+    ) -> Self {
         let (changes, changed) = watch::channel(0);
         let number = {
             let mut shared = workers.lock();
             shared.taken_over += 1;
             shared.taken_over
         };
-        Self { store, network, workers, changes, changed, seen: Vec::new(), number }
+        let seen = Vec::new();
+        Self { store, network, workers, changes, changed, seen, number, keeps_workers }
     }
 
     fn may_act(&self) -> bool {
@@ -164,7 +173,8 @@ impl Cluster for SimCluster {
         self.workers.lock().workers.push(worker.clone());
         let leave = worker.leave.subscribe();
         let token = TOKEN.to_owned();
-        let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave };
+        let sight = Sight::default();
+        let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave, sight };
         let objects: Arc<dyn Objects> = Arc::new(OneStore(Arc::new(self.store.clone())));
         let network = Arc::new(self.network.clone());
         let changes = self.changes.clone();
@@ -210,6 +220,10 @@ impl Cluster for SimCluster {
         let goes = |worker: &mut SimWorker| worker.ordinal == ordinal && worker.is_over();
         let gone: Vec<SimWorker> = shared.workers.extract_if(.., goes).collect();
         shared.stale.extend(gone);
+    }
+
+    fn workers_outlive(&self) -> bool {
+        self.keeps_workers
     }
 
     async fn changed(&mut self) {

@@ -71,6 +71,8 @@ pub(crate) struct Lived {
     pub(crate) calls: u64,
     pub(crate) sends: u64,
     pub(crate) reached: Reached,
+    /// The job's last generation.
+    pub(crate) generation: u64,
 }
 
 /// How one coordinator process ended; none: it was killed, or runs still.
@@ -116,6 +118,8 @@ struct World {
     rescales: u64,
     /// Checkpoints that failed one after the other.
     failures: u32,
+    /// The last start whose coordinator went on with a running generation.
+    adopted: u32,
     /// Workers that were asked to leave.
     asked: Vec<SimWorker>,
     /// The next start is one with `--fresh`.
@@ -189,6 +193,7 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         target: Target::of(&scenario.spec),
         rescales: 0,
         failures: 0,
+        adopted: 0,
         asked: Vec::new(),
         is_fresh: false,
     };
@@ -212,6 +217,7 @@ impl World {
             }
             self.look_at_rescales(&running);
             self.look_at_checkpoints(&running);
+            self.look_at_adoption(&running);
             if clock::now() > stuck {
                 let (starts, status) = (self.starts, running.status.borrow());
                 return Err(format!("stuck after {STUCK_AFTER:?} and {starts} starts: {status:?}"));
@@ -361,6 +367,13 @@ impl World {
         self.failures = failures;
     }
 
+    fn look_at_adoption(&mut self, running: &Running) {
+        if running.status.borrow().is_adopted && self.adopted != self.starts {
+            self.adopted = self.starts;
+            self.reached.count("generation adopted", 1);
+        }
+    }
+
     fn look_at_rescales(&mut self, running: &Running) {
         let status = running.status.borrow();
         let Some(last) = status.last_rescale.filter(|_| status.rescales > self.rescales) else {
@@ -425,12 +438,13 @@ impl World {
     fn start(&mut self) -> Running {
         self.starts += 1;
         let process = Process::new(format!("run-{}", self.starts), 0);
-        let kept = self.scenario.keeps_workers.then(|| self.workers.clone());
+        let keeps = self.scenario.keeps_workers;
+        let kept = keeps.then(|| self.workers.clone());
         let workers = kept.unwrap_or_default();
         let end: End = Arc::default();
         let (tell, status) = watch::channel(Status::default());
         let mut cluster =
-            SimCluster::new(self.store.clone(), self.network.clone(), workers.clone());
+            SimCluster::new(self.store.clone(), self.network.clone(), workers.clone(), keeps);
         let request = self.request();
         let (retarget, target) = watch::channel(Target::of(&request.spec));
         let told = Arc::clone(&end);
@@ -481,6 +495,7 @@ impl World {
         for (fault, times) in self.store.struck() {
             self.reached.count(fault, times);
         }
+        let generation = running.status.borrow().generation.0;
         let left = self.asked.iter().filter(|worker| worker.has_left()).count();
         self.reached.count("worker left in order", left as u64);
         let sends = self.network.counters().sent;
@@ -493,6 +508,6 @@ impl World {
             trace_hash = xxh3_64_with_seed(&bytes, trace_hash);
         }
         let (calls, store, reached) = (self.store.calls(), self.store, self.reached);
-        Ok(Lived { store, trace_hash, calls, sends, reached })
+        Ok(Lived { store, trace_hash, calls, sends, reached, generation })
     }
 }

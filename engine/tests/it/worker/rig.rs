@@ -18,6 +18,7 @@ use weir_engine::protocol::{
 };
 use weir_engine::source::dealing;
 use weir_engine::source::{self, Source};
+use weir_engine::worker::sight::Sight;
 use weir_engine::worker::{self, WorkerSettings};
 use weir_runtime::clock;
 use weir_runtime::sim::Process;
@@ -36,6 +37,7 @@ pub(crate) struct Rig {
     network: Arc<SimNetwork>,
     processes: Vec<Process>,
     workers: Vec<WorkerRef>,
+    sights: Vec<Sight>,
 }
 
 impl Rig {
@@ -48,7 +50,8 @@ impl Rig {
     /// `workers` workers over a store.
     pub(crate) async fn with(store: SimStore, workers: usize) -> Self {
         let network = Arc::new(SimNetwork::new(NetworkFaults::none()));
-        let mut rig = Self { store, network, processes: Vec::new(), workers: Vec::new() };
+        let (processes, sights) = (Vec::new(), Vec::new());
+        let mut rig = Self { store, network, processes, workers: Vec::new(), sights };
         for number in 0..workers {
             rig.start(format!("w{number}")).await;
         }
@@ -59,7 +62,9 @@ impl Rig {
         let process = Process::new(incarnation.clone(), 0);
         let (_, leave) = watch::channel(false);
         let token = TOKEN.to_owned();
-        let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave };
+        let sight = Sight::default();
+        self.sights.push(sight.clone());
+        let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave, sight };
         let network = Arc::clone(&self.network) as Arc<dyn Network>;
         let objects = Arc::clone(&self.objects());
         let (ready, address) = oneshot::channel();
@@ -71,6 +76,12 @@ impl Rig {
         let address = address.await.unwrap();
         self.workers.push(WorkerRef { incarnation, address });
         self.processes.push(process);
+    }
+
+    /// Rows that a step has given on, on all workers.
+    pub(crate) fn rows_read(&self, step: &str) -> u64 {
+        let steps = self.sights.iter().flat_map(|sight| sight.now().progress().steps);
+        steps.filter(|its| its.step == step).map(|its| its.rows_out).sum()
     }
 
     fn objects(&self) -> Arc<dyn Objects> {
@@ -226,6 +237,7 @@ impl Driver {
         self.restored = restore.as_ref().map(|r| r.sources[0].clone()).unwrap_or_default();
         self.input_done.clear();
         let deploy = Deploy {
+            form: 0,
             spec_json: serde_json::to_string(&self.job).unwrap(),
             sources: vec![self.plan.clone()],
             workers: self.workers.clone(),

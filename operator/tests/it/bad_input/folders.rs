@@ -12,7 +12,9 @@ fn flags_that_are_not_known_are_refused() {
     folder.weir(&["run"]).check(2, &["FILE"]);
     folder.weir(&["run", "job.yaml", "--frech"]).check(2, &["--frech", "--fresh"]);
     folder.weir(&["validate"]).check(2, &["FILES"]);
-    folder.weir(&["worker"]).check(2, &["`weir worker` is started by `weir run`, not by hand\n"]);
+    folder
+        .weir(&["worker"])
+        .check(2, &["`weir worker` is started by `weir run` or by the operator, not by hand\n"]);
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! A worker in a pod: who it is was decided by the operator, and nobody is its parent.
+//!
+//! SIGTERM asks it to leave, as ever: it works until others have its work, for 25 s at most, which
+//! is less than a pod's grace period. When its coordinator is away it works on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use weir_engine::network::grpc::GrpcNetwork;
+use weir_engine::network::tls::Tls;
+use weir_engine::worker::WorkerSettings;
+use weir_engine::worker::sight::Sight;
+
+use super::probes::{self, Probes};
+use crate::cli::WorkerArgs;
+use crate::exit::Exit;
+
+/// What the pod's command line says.
+pub(super) struct Pod {
+    listen: SocketAddr,
+    tls: PathBuf,
+    incarnation: String,
+    probes: SocketAddr,
+}
+
+impl Pod {
+    /// None: it is a child of `weir run`.
+    pub(super) fn of(args: &WorkerArgs) -> Option<Self> {
+        Some(Self {
+            listen: args.listen?,
+            tls: args.tls.clone()?,
+            incarnation: args.incarnation.clone()?,
+            probes: args.probes,
+        })
+    }
+
+    /// Runs until the process ends.
+    pub(super) async fn run(self, token: String) -> Exit {
+        let (tls, _watching) = match Tls::watch_folder(&self.tls).await {
+            Ok(tls) => tls,
+            Err(error) => {
+                crate::exit::report(&error);
+                return Exit::BadInput;
+            }
+        };
+        let sight = Sight::default();
+        let name = tls.name();
+        let job = format!("{}/{}", name.namespace, name.job);
+        let _probes = match probes::serve(self.probes, Probes::new(sight.clone(), job)).await {
+            Ok(serving) => serving,
+            Err(error) => {
+                crate::exit::say(&format!("cannot serve probes at {}: {error}", self.probes));
+                return Exit::Failed;
+            }
+        };
+        let incarnation = self.incarnation.clone();
+        let leave = super::asked_to_leave();
+        let settings = WorkerSettings { incarnation, token, leave, sight };
+        let network = GrpcNetwork::secured(tls, self.listen);
+        let ready = |address: &str| {
+            tracing::info!(worker = self.incarnation, address, "waiting for the coordinator");
+        };
+        super::work(settings, network, ready).await
+    }
+}
