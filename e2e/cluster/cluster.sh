@@ -5,6 +5,7 @@
 #   cluster.sh install        what it needs, into the user's cache folder (minutes the first time)
 #   cluster.sh up             starts it, after clearing what a dead run left; prints the KUBECONFIG to use
 #   cluster.sh load A.tar     imports an OCI archive (../image/oci.py makes one from a folder) on every node
+#   cluster.sh fake N         adds N nodes without a kubelet, whose pods are Running at once and run nothing (kwok)
 #   cluster.sh down           stops everything, also what a killed run left
 #
 # WEIR_E2E_STATE is the state folder (default /var/lib/weir-e2e), NODES how many nodes (default 1, at most 4). Run as
@@ -27,7 +28,8 @@ ours() { find "$(groups_root)"/weir-e2e "$(groups_root)"/weir-node* -name cgroup
 
 run() {
   local name=$1; shift
-  (echo "$BASHPID" >"$(groups_root)/weir-e2e/cgroup.procs" && echo "$BASHPID" >"$S/log/$name.pid" && exec setsid "$@") >"$S/log/$name.log" 2>&1 </dev/null &
+  (echo "$BASHPID" >"$(groups_root)/weir-e2e/cgroup.procs" && exec setsid "$@") >"$S/log/$name.log" 2>&1 </dev/null &
+  echo $! >"$S/log/$name.pid"
 }
 died() {
   local f
@@ -189,6 +191,25 @@ load() {
   for sock in "$S"/node*/containerd.sock; do ctr -a "$sock" -n k8s.io images import "$1" >/dev/null; done
 }
 
+# Pods come there only with the node selector `type: fake` and a toleration of the taint `fake`.
+fake() {
+  local n nodes="" kwok
+  kwok=$("$HERE/../tools/install.sh" extra); kwok=${kwok%%:*}
+  tools
+  export KUBECONFIG=$S/admin.kubeconfig no_proxy="127.0.0.1,10.0.0.0/8" NO_PROXY="127.0.0.1,10.0.0.0/8"
+  # Only nodes with this annotation are its own: the real ones have kubelets.
+  [ -e "$S/log/kwok.pid" ] || run kwok "$kwok/kwok" --kubeconfig "$KUBECONFIG" --config "$kwok/stages.yaml" \
+    --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake --server-address 127.0.0.1:10247
+  for n in $(seq "$1"); do
+    nodes+="{\"apiVersion\": \"v1\", \"kind\": \"Node\", \"metadata\": {\"name\": \"fake$n\", \"labels\": {\"type\": \"fake\"},
+      \"annotations\": {\"kwok.x-k8s.io/node\": \"fake\"}}, \"spec\": {\"taints\": [{\"key\": \"fake\", \"effect\": \"NoSchedule\"}]},
+      \"status\": {\"allocatable\": {\"cpu\": 1000, \"memory\": \"1Ti\", \"pods\": 1000}, \"capacity\": {\"cpu\": 1000, \"memory\": \"1Ti\", \"pods\": 1000}}}
+"
+  done
+  kubectl apply -f - <<<"$nodes" >/dev/null
+  for n in $(seq "$1"); do wait_for "ready node fake$n" 120 bash -c "kubectl get node fake$n | grep -q ' Ready'"; done
+}
+
 # Ends processes in the order in which they would start each other again: kubelets and servers first, then all that is left.
 stop_processes() {
   local file pid
@@ -226,6 +247,7 @@ forget_pods() {
 }
 
 network_down() {
+  local server
   [ ! -e "$S/log/kube-proxy.pid" ] || { tools; kube kube-proxy --cleanup >/dev/null 2>&1 || true; }
   # What the kubelet has put there, which no component takes away.
   iptables -D INPUT -j KUBE-FIREWALL 2>/dev/null || true
@@ -235,8 +257,10 @@ network_down() {
   iptables -t mangle -X KUBE-KUBELET-CANARY 2>/dev/null || true
   iptables -t nat -X KUBE-KUBELET-CANARY 2>/dev/null || true
   iptables -X KUBE-KUBELET-CANARY 2>/dev/null || true
-  ip link del weir-s3 2>/dev/null || true
-  ip netns del weir-s3 2>/dev/null || true
+  for server in s3 tls minio; do
+    ip link del "weir-$server" 2>/dev/null || true
+    ip netns del "weir-$server" 2>/dev/null || true
+  done
   ip link del weir0 2>/dev/null || true
 }
 
@@ -252,4 +276,4 @@ down() {
   rm -rf --one-file-system "$S"
 }
 
-case ${1:-} in install | up | down) "$1" ;; load) load "$2" ;; *) sed -n '2,15p' "$0"; exit 2 ;; esac
+case ${1:-} in install | up | down) "$1" ;; load | fake) "$1" "$2" ;; *) sed -n '2,16p' "$0"; exit 2 ;; esac

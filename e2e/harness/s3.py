@@ -1,13 +1,15 @@
-"""A small S3 client: signed requests (version 4) over plain HTTP, path style. Enough to fill, list and read buckets."""
+"""A small S3 client: signed requests (version 4) path style. Enough to fill, list and read buckets."""
 
 import datetime
 import hashlib
 import hmac
 import http.client
 import json
+import ssl
 import urllib.parse
 import xml.etree.ElementTree as xml
 from dataclasses import dataclass
+from pathlib import Path
 
 from .shell import Failed
 
@@ -22,17 +24,25 @@ class S3:
     address: str = "10.244.0.9:7070"
     key: str = "weir"
     secret: str = "weir-secret"
+    ca: Path | None = None
+    """The authority of its certificate; none: plain HTTP."""
 
     @property
     def endpoint(self) -> str:
-        return f"http://{self.address}"
+        return f"{'https' if self.ca else 'http'}://{self.address}"
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self.ca is None:
+            return http.client.HTTPConnection(self.address, timeout=REQUEST_SECONDS_MAX)
+        context = ssl.create_default_context(cafile=self.ca)
+        return http.client.HTTPSConnection(self.address, timeout=REQUEST_SECONDS_MAX, context=context)
 
     def request(self, method: str, path: str, query: dict | None = None, body: bytes = b"") -> tuple[int, bytes]:
         """One request for `path` (as in /bucket/key); the status and the body of the answer."""
         path = urllib.parse.quote(path)
         text = "&".join(f"{urllib.parse.quote(name, safe='')}={urllib.parse.quote(str(value), safe='')}"
                         for name, value in sorted((query or {}).items()))
-        connection = http.client.HTTPConnection(self.address, timeout=REQUEST_SECONDS_MAX)
+        connection = self._connect()
         try:
             connection.request(method, path + ("?" + text if text else ""), body, self._signed(method, path, text, body))
             answer = connection.getresponse()

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from . import rows, shell
 from .s3 import S3, Bucket
-from .shell import ROOT, Failed
+from .shell import ROOT, STATE, Failed
 
 T = TypeVar("T")
 IMAGE = "weir.dev/weir:e2e"
 OPERATOR = "app.kubernetes.io/name=weir"
+SERVERS = ROOT / "e2e/cluster/s3.sh"
 WAIT_SECONDS = 60
 POLL_SECONDS = 0.25
 LOG_LINES_SHOWN = 40
@@ -26,7 +27,7 @@ class Scenario:
     def __init__(self, name: str) -> None:
         self.name = name
         self.namespace = f"e2e-{name}"
-        self.s3 = S3()
+        self.server, self.s3 = "s3", S3()
         self.bucket = Bucket(self.s3, self.namespace)
         self._undo: list[Callable[[], object]] = []
         self._began = time.monotonic()
@@ -177,22 +178,33 @@ class Scenario:
         hit = [pid for pid, words in self.processes(pod).items() if containing in words]
         self.check(hit, f"pod {pod} has no process with {containing!r}: {self.processes(pod)}")
         for pid in hit:
-            os.kill(pid, getattr(signal, f"SIG{name}"))
+            try:
+                os.kill(pid, getattr(signal, f"SIG{name}"))
+            except ProcessLookupError:
+                pass   # it went with the container's first process
         self.say(f"SIG{name} to {len(hit)} process(es) of pod {pod}")
         return hit
 
     # --- the S3 server and what is in its buckets ---
 
+    def serve_s3(self, server: str) -> None:
+        """Takes another S3 server for this scenario, `tls` or `minio`; it goes with the cluster."""
+        shell.run(SERVERS, "up", server)
+        self.server, self.s3 = server, {"tls": S3("10.244.0.10:7443", ca=STATE / "pki/ca.crt"),
+                                        "minio": S3("10.244.0.11:9000")}[server]
+        self.bucket = Bucket(self.s3, self.namespace)
+        self.s3.make_bucket(self.bucket.name)
+
     def s3_is(self, state: str) -> None:
         """Makes the S3 server unreachable (cut), silent (hang), reachable (mend) or answer again (wake)."""
         if state in ("cut", "hang"):
-            self.undo(lambda: shell.run(ROOT / "e2e/cluster/s3.sh", {"cut": "mend", "hang": "wake"}[state]))
-        shell.run(ROOT / "e2e/cluster/s3.sh", state)
+            self.undo(lambda: shell.run(SERVERS, {"cut": "mend", "hang": "wake"}[state], self.server))
+        shell.run(SERVERS, state, self.server)
         self.say(f"S3 server: {state}")
 
     def store(self) -> dict:
         """A manifest's `store` for the scenario's bucket, without credentials."""
-        return {"endpoint": self.s3.endpoint, "region": "us-east-1", "allowHttp": True, "pathStyle": True}
+        return {"endpoint": self.s3.endpoint, "region": "us-east-1", "allowHttp": self.s3.ca is None, "pathStyle": True}
 
     def secret(self, name: str = "s3") -> str:
         """Makes the secret with the credentials of the scenario's bucket."""

@@ -13,6 +13,7 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/weir/e2e
 mkdir -p "$CACHE"
 exec 3>&1 1>&2   # standard output is for the answer alone
 
+command -v go >/dev/null || { echo "install: Go is missing (1.26 or later)"; exit 1; }
 FOLDERS=()
 say() { echo "install: $*" >&2; }
 
