@@ -62,6 +62,9 @@ class Scenario:
         for pod in self._pods_or_none():
             name = pod["metadata"]["name"]
             parts.append(f"log of {name}:\n" + self._said("logs", name, "--all-containers", f"--tail={LOG_LINES_SHOWN}"))
+            if any(one.get("restartCount") for one in pod["status"].get("containerStatuses", [])):
+                said = self._said("logs", name, "--previous", f"--tail={LOG_LINES_SHOWN}")
+                parts.append(f"log of {name} before its last restart:\n{said}")
         where = '{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{"\\n"}{end}'
         operators = self._said("get", "pods", "-A", "-l", OPERATOR, "-o", f"jsonpath={where}", namespace=False)
         for namespace, _, name in (line.partition(" ") for line in operators.splitlines()):
