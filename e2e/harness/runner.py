@@ -75,7 +75,7 @@ def alone() -> object:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         held.seek(0)
-        print(f"e2e: process {held.read().strip()} uses the cluster now", file=sys.stderr)
+        print(f"e2e: process {held.read().strip() or '(unknown)'} uses the cluster now", file=sys.stderr)
         raise SystemExit(2) from None
     held.truncate(0)
     held.write(str(os.getpid()))
@@ -207,6 +207,7 @@ def main() -> int:
             except Failed as failed:
                 print(f"e2e: {failed}", file=sys.stderr)
                 failures += 1
+        held.truncate(0)
         held.close()
     return 1 if failures else 0
 

@@ -2,6 +2,7 @@
 """Tests of the harness itself, and of the two images' common layout. They need no cluster: `python3 e2e/harness/tests.py`."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ sys.path.insert(0, str(ROOT / "e2e"))
 
 from harness import rows  # noqa: E402  (the path is set first)
 from harness.runner import choose  # noqa: E402
+from harness.scenario import Scenario  # noqa: E402
 from harness.shell import Failed  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("oci", ROOT / "e2e/image/oci.py")
@@ -57,6 +59,22 @@ class Choice(unittest.TestCase):
     def test_every_scenario_has_a_title_and_a_limit(self) -> None:
         for one in choose(["all"]):
             self.assertTrue(one.module.__doc__ and one.deadline <= 1200, one.name)
+
+
+class Report(unittest.TestCase):
+    def test_it_shows_what_a_container_said_before_its_last_restart(self) -> None:
+        def kubectl(*words: object, **_: object) -> subprocess.CompletedProcess:
+            pods = {"items": [{"metadata": {"name": name}, "status": {"containerStatuses": [{"restartCount": count}]}}
+                              for name, count in (("again", 1), ("once", 0))]}
+            said = json.dumps(pods) if words[:3] == ("get", "pods", "-o") else " ".join(map(str, words))
+            return subprocess.CompletedProcess(words, 0, said, "")
+
+        scenario = Scenario("x")
+        scenario.kubectl_run = kubectl
+        report = scenario.report()
+        self.assertIn("log of again before its last restart:\nlogs again --previous", report)
+        self.assertIn("log of once:\nlogs once --all-containers", report)
+        self.assertNotIn("log of once before", report)
 
 
 class Image(unittest.TestCase):
