@@ -39,6 +39,16 @@ pub(crate) struct Performer {
     printer: Printer,
 }
 
+/// Whether a coordinator may still decide over its job.
+pub(crate) enum Reign {
+    /// No other one has begun.
+    Sure,
+    /// Another one has.
+    Over(Phase),
+    /// The store does not say.
+    Unknown(String),
+}
+
 impl Performer {
     pub(crate) fn new(
         job: Job,
@@ -211,6 +221,17 @@ impl Performer {
         let spec = &mut self.job.request.spec;
         let Target { replicas, slots, checkpoint } = target;
         (spec.replicas, spec.slots, spec.checkpoint) = (replicas, slots, checkpoint);
+    }
+
+    /// Asks the journal whether this coordinator still reigns.
+    pub(crate) async fn reign(&mut self) -> Reign {
+        let Err(error) = self.job.journal.refresh().await else { return Reign::Sure };
+        match error.remedy() {
+            Remedy::StopWriting => Reign::Over(Phase::Fenced(chain(&error))),
+            Remedy::Retry | Remedy::DecideAgain => Reign::Unknown(chain(&error)),
+            // What is damaged is nobody else's.
+            Remedy::AskHuman => Reign::Sure,
+        }
     }
 
     /// Requests made so far for the journal and for clean-up.

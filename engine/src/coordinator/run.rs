@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use weir_runtime::clock::{self, Instant};
+use weir_runtime::sim::planted::{Planted, planted};
 
 use super::begin::Job;
 use super::cleaner::{Cleaner, Grounds};
 use super::links::{Greeting, Heard, LinkId, Stream};
 use super::machine::adopting::Before;
 use super::machine::{Event, Machine, Recorded, Shape};
-use super::perform::Performer;
+use super::perform::{Performer, Reign};
 use super::print::Print;
 use super::records;
 use super::status::{Phase, Status};
@@ -32,6 +33,10 @@ const START_PAUSE: Duration = Duration::from_millis(200);
 const TABLE_EVERY: Duration = Duration::from_secs(60);
 /// How often the status is renewed while rows flow.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// For so long after a look at the journal nobody is assumed to have superseded this coordinator.
+const REIGN_SURE: Duration = Duration::from_millis(500);
+/// Pause before the journal is asked again when it did not answer.
+const REIGN_PAUSE: Duration = Duration::from_secs(1);
 /// How long a suspension may take before the job is released without a checkpoint.
 const SUSPEND_MAX: Duration = Duration::from_secs(10);
 
@@ -104,6 +109,10 @@ struct Run {
     started: BTreeMap<u32, Instant>,
     next_status: Instant,
     is_suspended: bool,
+    /// Until then it need not ask whether it still reigns.
+    sure_until: Instant,
+    /// Another coordinator has the job.
+    is_superseded: bool,
 }
 
 /// What woke the task.
@@ -133,6 +142,8 @@ impl Run {
             started: BTreeMap::new(),
             next_status: now,
             is_suspended: false,
+            sure_until: now,
+            is_superseded: false,
         }
     }
 
@@ -141,7 +152,8 @@ impl Run {
         let found = plan::members(cluster.observe().await.iter());
         self.apply(Event::Found(found)).await;
         loop {
-            if cluster.workers_outlive() && matches!(self.machine.ended(), Some(Phase::Fenced(_))) {
+            let is_fenced = matches!(self.machine.ended(), Some(Phase::Fenced(_)));
+            if cluster.workers_outlive() && (is_fenced || self.is_superseded) {
                 // They are the other one's now.
                 return;
             }
@@ -218,6 +230,10 @@ impl Run {
 
     /// Does what the plan says; gives when to look again, if that is only later.
     async fn act(&mut self, action: Action, cluster: &mut dyn Cluster) -> Option<Instant> {
+        let is_on_process = matches!(action, Action::Start { .. } | Action::Stop { .. });
+        if is_on_process && cluster.workers_outlive() && !self.may_act().await {
+            return Some(clock::now() + REIGN_PAUSE);
+        }
         let done = match action {
             Action::Start { ordinal } => return self.start(ordinal, cluster).await,
             Action::Stop { ordinal } => cluster.stop(ordinal).await,
@@ -238,6 +254,33 @@ impl Run {
             self.cluster_failed(&error).await;
         }
         None
+    }
+
+    /// Whether this coordinator may still start and stop processes that are the job's and not its
+    /// own. One that slept while another took over would otherwise end what that one runs.
+    async fn may_act(&mut self) -> bool {
+        let is_ours = matches!(self.machine.ended(), Some(Phase::Finished | Phase::Suspended));
+        let is_asked = !planted(Planted::ReignUnasked);
+        if is_ours || !is_asked || clock::now() < self.sure_until {
+            return !self.is_superseded;
+        }
+        match self.performer.reign().await {
+            Reign::Sure => {
+                self.sure_until = clock::now() + REIGN_SURE;
+                true
+            }
+            Reign::Over(phase) => {
+                self.is_superseded = true;
+                self.apply(Event::Over(phase)).await;
+                false
+            }
+            Reign::Unknown(why) => {
+                let why =
+                    format!("no worker is started or stopped before the journal answers: {why}");
+                self.apply(Event::StartFailed(why)).await;
+                false
+            }
+        }
     }
 
     async fn start(&mut self, ordinal: u32, cluster: &mut dyn Cluster) -> Option<Instant> {

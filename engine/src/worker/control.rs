@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use weir_runtime::clock::{self, Instant};
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_runtime::task;
 use weir_state::ids::{self, CheckpointId};
 
 use super::commit::{Published, Publisher};
 use super::deploy::{self, Ground, Order};
-use super::fence::Fence;
+use super::fence::{Fence, superseded};
 use super::generation::{self, Generation};
 use super::sight::{Doing, Shown};
 use super::{Introduced, RegistrySlot, WorkerError};
@@ -191,6 +192,7 @@ impl Control {
 
     fn introduced(&mut self, Introduced { term, hello, link }: Introduced) {
         let worker = self.ground.settings.incarnation.clone();
+        let before = self.fence.term();
         if let Err(refused) = self.fence.hello(term, &hello) {
             tracing::warn!(term, "refused a coordinator: {refused}");
             let reply = HelloReply { worker, refused, ..HelloReply::default() };
@@ -201,6 +203,9 @@ impl Control {
         }
         // From here on peers may open channels: those that hear of a generation first do not wait.
         self.registry();
+        if before < term && !planted(Planted::ReignUnasked) {
+            self.dismiss(superseded(before, term));
+        }
         self.unlink();
         self.link = Some(link);
         self.alone_since = None;
@@ -209,6 +214,15 @@ impl Control {
         self.say(Body::Hello(reply));
         self.retell();
         self.told = Progress::default();
+    }
+
+    /// Tells the present coordinator why its stream ends, so that it takes nobody for lost.
+    fn dismiss(&self, refused: String) {
+        let Some(link) = &self.link else { return };
+        let worker = self.ground.settings.incarnation.clone();
+        let reply = HelloReply { worker, refused, ..HelloReply::default() };
+        // If it does not read it hears it when it dials again.
+        let _ = link.send.try_send(ToCoordinator { generation: 0, body: Some(Body::Hello(reply)) });
     }
 
     fn hello_reply(&self, worker: String) -> HelloReply {

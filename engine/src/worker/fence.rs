@@ -46,11 +46,16 @@ impl Fence {
             ));
         }
         if term < self.term {
-            return Err(format!("term {term} was superseded by term {}", self.term));
+            return Err(superseded(term, self.term));
         }
         self.incarnation = Some(hello.incarnation.clone());
         self.term = term;
         Ok(())
+    }
+
+    /// The newest term that was accepted.
+    pub(crate) fn term(&self) -> u64 {
+        self.term
     }
 
     /// Whether a message of `term` about the running generation is to be obeyed.
@@ -72,6 +77,11 @@ impl Fence {
         }
         newer
     }
+}
+
+/// Why a coordinator of an older term is refused.
+pub(crate) fn superseded(older: u64, newer: u64) -> String {
+    format!("term {older} was superseded by term {newer}")
 }
 
 /// Compares in a time that does not tell how much of the secret was right.

@@ -60,6 +60,9 @@ pub enum Planted {
     ViewNotClipped,
     /// A move to another width forgets the output that nobody has published yet.
     UnpublishedLostInMove,
+    /// A coordinator ends workers that it lost without asking whether it still reigns, and a worker
+    /// does not tell it why it leaves it.
+    ReignUnasked,
 }
 
 #[cfg(feature = "testing")]

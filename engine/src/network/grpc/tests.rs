@@ -166,3 +166,48 @@ async fn a_stranger_is_told_why_and_an_unserved_address_is_named() {
     let error = within(network.control(&nobody)).await.unwrap_err();
     assert!(error.to_string().contains(&nobody), "{error}");
 }
+
+/// Forwards bytes to `target` until the sender says so; then the connections that exist hang, as
+/// those to a node that is gone without a word, and later ones work.
+async fn proxy(target: String) -> (String, tokio::sync::watch::Sender<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (hang, hangs) = tokio::sync::watch::channel(());
+    let forward = async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (target, mut hangs) = (target.clone(), hangs.clone());
+            hangs.mark_unchanged();
+            task::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    Ok(()) = hangs.changed() => std::future::pending().await,
+                }
+            })
+            .detach();
+        }
+    };
+    task::spawn(forward).detach();
+    (address, hang)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_hangs_is_given_up_and_no_new_call_waits_for_it() {
+    let (network, _registry, serving) = start().await;
+    let (address, hang) = proxy(serving.address.clone()).await;
+    let mut link = within(network.control(&address)).await.unwrap();
+    link.send.send(ping(1)).await.unwrap();
+    within(link.receive.recv()).await.unwrap();
+    let since = clock::now();
+    hang.send_replace(());
+    let mut fresh = within(network.control(&address)).await.unwrap();
+    fresh.send.send(ping(2)).await.unwrap();
+    within(fresh.receive.recv()).await.unwrap();
+    assert!(clock::now() - since < Duration::from_secs(2), "it waited for the other one");
+    assert!(within(link.receive.recv()).await.is_none(), "nothing can come");
+    let given_up = clock::now() - since;
+    assert!(
+        given_up < KEEPALIVE_INTERVAL + KEEPALIVE_TIMEOUT + Duration::from_secs(3),
+        "{given_up:?}"
+    );
+}

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use weir_engine::network::sim::Crash;
+use weir_runtime::sim::planted::{Planted, plant};
 use weir_runtime::sim::store::{Fault, Planned};
 
 use super::draw::{Blow, Scenario};
@@ -49,14 +50,19 @@ fn moments(blows: impl Fn(Duration) -> Vec<(Duration, Blow)>) -> impl Iterator<I
     })
 }
 
+/// Wherever somebody went on with a generation it is still the first.
+fn nothing_was_stopped(lived: &Lived) -> Result<(), String> {
+    match lived.reached.0.get("generation adopted") {
+        // 0: the last one found the job finished.
+        Some(_) if lived.generation > 1 => Err(format!("generation {}", lived.generation)),
+        _ => Ok(()),
+    }
+}
+
 /// Whoever comes goes on in the same generation: nothing is stopped, nothing is read again.
 #[test]
 fn a_coordinator_killed_at_any_moment_is_followed_by_one_that_stops_nothing() {
-    let same = |lived: &Lived| match lived.reached.0.get("generation adopted") {
-        Some(_) if lived.generation != 1 => Err(format!("generation {}", lived.generation)),
-        _ => Ok(()),
-    };
-    let reached = all(moments(|moment| vec![(moment, KILL)]), same);
+    let reached = all(moments(|moment| vec![(moment, KILL)]), nothing_was_stopped);
     // The others had not begun, or were over.
     must_have(&reached, "generation adopted", 40);
 }
@@ -68,13 +74,24 @@ fn coordinators_killed_one_after_the_other_change_no_output() {
     must_have(&reached, "generation adopted", 60);
 }
 
-/// The first one is not killed: it wakes up, finds its streams closed and its number taken.
+/// The first one is not killed: it wakes up, finds its streams closed and its number taken, and ends
+/// without having stopped a worker.
 #[test]
 fn a_coordinator_that_wakes_up_behind_the_next_one_harms_nothing() {
-    let second = |moment| vec![(moment, Blow::Second), (Duration::from_millis(100), Blow::Second)];
-    let reached = all(moments(second), |_| Ok(()));
+    let reached = all(moments(two_more), nothing_was_stopped);
     must_have(&reached, "coordinator made stale", 60);
     must_have(&reached, "generation adopted", 60);
+}
+
+#[test]
+fn one_that_acts_without_asking_whether_it_still_reigns_is_found() {
+    let _planted = plant(Planted::ReignUnasked);
+    let is_found = |scenario| run(&scenario).and_then(|lived| nothing_was_stopped(&lived)).is_err();
+    assert!(moments(two_more).any(is_found), "it harms nothing");
+}
+
+fn two_more(moment: Duration) -> Vec<(Duration, Blow)> {
+    vec![(moment, Blow::Second), (Duration::from_millis(100), Blow::Second)]
 }
 
 /// A worker dies while nobody is there to see it, or just when the next one asks.

@@ -203,7 +203,8 @@ impl Cluster for SimCluster {
     }
 
     async fn stop(&mut self, ordinal: u32) -> Result<(), ClusterError> {
-        let is_meant = |worker: &&SimWorker| self.may_act() && worker.ordinal == ordinal;
+        // Also when another coordinator has taken over: that it does not come to this is its own care.
+        let is_meant = |worker: &&SimWorker| worker.ordinal == ordinal;
         for worker in self.workers.alive().iter().filter(is_meant) {
             // Its node does not answer either: it is given up and wakes up later.
             if worker.address().is_some_and(|address| self.network.is_cut_off(&address)) {
