@@ -6,7 +6,7 @@
 //!
 //! - `job/step.rs` — a step of the pipeline and its verb
 //! - `job/source.rs`, `job/sink.rs` — where rows come from and go to
-//! - `job/status.rs` — what the operator reports
+//! - `job/status.rs` — what the operator reports; `job/worker.rs` — the workers' pods
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -19,14 +19,18 @@ mod sink;
 mod source;
 mod status;
 mod step;
+mod worker;
 
 pub use sink::{FilesSink, NoFields, PrintSink, SinkFormat, SinkSpec, TableSink};
 pub use source::{
     EventTimeSpec, FilesSource, GenerateSource, KeysSource, NexmarkSource, OnError, SecretRef,
     SequenceSource, SourceFormat, SourceSpec, StoreSpec,
 };
-pub use status::{CheckpointStatus, Phase, StatefulJobStatus};
+pub use status::{
+    Acknowledged, CheckpointStatus, Phase, RescaleStatus, StatefulJobStatus, WidthStatus,
+};
 pub use step::{AggregateSpec, Emit, HopSpec, Inputs, StepSpec, Verb, WindowSpec};
+pub use worker::{DeletionPolicy, Opaque, WorkerSpec};
 
 /// A streaming job whose state lives in an object store.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +108,14 @@ pub struct StatefulJobSpec {
     /// True: a last checkpoint is taken, the workers end, and the job waits until this is false.
     #[serde(default)]
     pub suspend: bool,
+
+    /// What becomes of the state when this resource is deleted. Without effect under `weir run`.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
+    /// How the workers' pods are. Without effect under `weir run`.
+    #[serde(default)]
+    pub worker: WorkerSpec,
 }
 
 /// Where state lives and how it is cut.

@@ -25,11 +25,12 @@ mod units;
 pub use columns::Columns;
 pub use definition::{chart_yaml, crd, crd_yaml};
 pub use job::{
-    AggregateSpec, CheckpointSpec, CheckpointStatus, Emit, EventTimeSpec, FailoverSpec, FilesSink,
-    FilesSource, GenerateSource, HopSpec, Inputs, KeysSource, NexmarkSource, NoFields, OnError,
-    Order, Phase, PrintSink, SecretRef, SequenceSource, SinkFormat, SinkSpec, SourceFormat,
-    SourceSpec, StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec,
-    TableSink, Verb, WindowSpec,
+    Acknowledged, AggregateSpec, CheckpointSpec, CheckpointStatus, DeletionPolicy, Emit,
+    EventTimeSpec, FailoverSpec, FilesSink, FilesSource, GenerateSource, HopSpec, Inputs,
+    KeysSource, NexmarkSource, NoFields, OnError, Opaque, Order, Phase, PrintSink, RescaleStatus,
+    SecretRef, SequenceSource, SinkFormat, SinkSpec, SourceFormat, SourceSpec, StateSpec,
+    StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, TableSink, Verb,
+    WidthStatus, WindowSpec, WorkerSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
 pub use units::{Duration, InvalidUnit, Percent, Quantity};

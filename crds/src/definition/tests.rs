@@ -52,6 +52,8 @@ fn defaults_stand_in_the_schema() {
         ("spec.failover.within", json!("10m")),
         ("spec.failover.minSurvivors", json!("50%")),
         ("spec.suspend", json!(false)),
+        ("spec.deletionPolicy", json!("Retain")),
+        ("spec.worker", json!({})),
         ("spec.pipeline.[].source.files.onError", json!("fail")),
         ("spec.pipeline.[].source.eventTime.delay", json!("0s")),
         ("spec.pipeline.[].source.generate.keys.count", Value::Null),

@@ -35,10 +35,18 @@ pub struct StatefulJobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<CheckpointStatus>,
 
+    /// The last change of replicas or slots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_rescale: Option<RescaleStatus>,
+
     /// Restarts after errors that workers reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub restarts: Option<u32>,
+
+    /// Requests by annotation that were done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledged>,
 
     /// One line with numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +67,9 @@ impl Default for StatefulJobStatus {
             selector: None,
             generation: None,
             last_checkpoint: None,
+            last_rescale: None,
             restarts: None,
+            acknowledged: None,
             message: None,
             conditions: Vec::new(),
         }
@@ -102,6 +112,53 @@ pub struct CheckpointStatus {
     /// When it was complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
+}
+
+/// Replicas and slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WidthStatus {
+    /// Workers.
+    #[schemars(range(min = 0))]
+    pub replicas: u32,
+
+    /// Subtasks of each step on each of them.
+    #[schemars(range(min = 0))]
+    pub slots: u32,
+}
+
+/// A change of replicas or slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RescaleStatus {
+    /// Before.
+    pub from: WidthStatus,
+
+    /// Since.
+    pub to: WidthStatus,
+
+    /// Milliseconds in which no subtask processed rows. Absent: it came with a failover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub pause_ms: Option<u64>,
+
+    /// Milliseconds that the order to cut travelled before the first subtask stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub cut_wait_ms: Option<u64>,
+}
+
+/// Requests by annotation that were done: the annotations' values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledged {
+    /// Of `weir.dev/restart`: all workers have been started since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+
+    /// Of `weir.dev/checkpoint`: a checkpoint was completed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
 }
 
 fn unobserved() -> i64 {

@@ -153,6 +153,7 @@ impl Walk<'_> {
             ("duration", _) => self.measure::<Duration>(schema, node, path, "a duration as in 10s"),
             ("percent", _) => self.measure::<Percent>(schema, node, path, "a part as in 50%"),
             ("quantity", _) => self.measure::<Quantity>(schema, node, path, "a size as in 64Mi"),
+            ("any", _) => self.any_mapping(node, path),
             ("inputs", _) => self.inputs(node, path),
             (_, Some("object")) if schema.get("additionalProperties").is_some() => {
                 self.map(schema, node, path)
@@ -311,6 +312,14 @@ impl Walk<'_> {
         Yaml::String(text.to_owned())
     }
 
+    /// A mapping of Kubernetes' own.
+    fn any_mapping(&mut self, node: &Node, path: &str) -> Yaml {
+        match &node.content {
+            Content::Map(_) => any(node),
+            _ => self.wrong(path, format!("expected a mapping, found {node}")),
+        }
+    }
+
     /// One id, or a list of them.
     fn inputs(&mut self, node: &Node, path: &str) -> Yaml {
         let Content::List(items) = &node.content else {
@@ -392,6 +401,28 @@ impl Walk<'_> {
             Some(least) => self.wrong(path, format!("{words} is too small; the least is {least}")),
             None => Yaml::String(words.to_owned()),
         }
+    }
+}
+
+/// A value as YAML 1.1 and 1.2 both read it where they agree; other words are texts.
+fn any(node: &Node) -> Yaml {
+    match &node.content {
+        Content::Map(entries) => entries
+            .iter()
+            .map(|(key, child)| (Yaml::String(key.text.clone()), any(child)))
+            .collect::<Mapping>()
+            .into(),
+        Content::List(items) => Yaml::Sequence(items.iter().map(any).collect()),
+        Content::Text(text) => Yaml::String(text.clone()),
+        Content::Plain(word) => match word.as_str() {
+            "true" => Yaml::Bool(true),
+            "false" => Yaml::Bool(false),
+            "" | "null" | "~" => Yaml::Null,
+            word => match word.parse::<i64>() {
+                Ok(number) => Yaml::Number(number.into()),
+                Err(_) => Yaml::String(word.to_owned()),
+            },
+        },
     }
 }
 

@@ -13,8 +13,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         "rescale: {cooldown: 1s}",
         "upgrade: {discard: []}",
         "restoreFrom: {uri: a}",
-        "deletionPolicy: Delete",
-        "worker: {image: x}",
         "sql: select 1",
     ];
     for field in spec {
@@ -24,6 +22,8 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
     check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
     check_spec("checkpoint: {snapshots: {}}", &[&later(".checkpoint.snapshots", "`snapshots`")]);
     check_spec("failover: {readyAfter: 1s}", &[&later(".failover.readyAfter", "`readyAfter`")]);
+    let overlay = "worker: {podTemplate: {}}";
+    check_spec(overlay, &[&later(".worker.podTemplate", "`podTemplate`")]);
     for verb in [
         "unnest: tags",
         "dedup: {key: [a]}",

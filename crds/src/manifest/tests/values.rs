@@ -389,3 +389,42 @@ fn uris_are_checked_without_looking() {
     );
     check_sink("{files: {}}", &["spec.pipeline[3].sink.files.uri: is missing"]);
 }
+
+#[test]
+fn what_only_the_operator_uses_is_read_as_it_stands() {
+    let spec = "worker:
+    image: weir:1
+    imagePullSecrets: [{name: pull}]
+    resources: {requests: {cpu: 1, memory: 64Mi}}
+    env: [{name: A, value: \"1\"}]
+    nodeSelector: {disk: ssd}
+    tolerations: [{operator: Exists}]
+    affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
+    topologySpread: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]
+  deletionPolicy: Delete";
+    check_spec(spec, &[]);
+    check_spec(
+        "worker: {resources: much}",
+        &["spec.worker.resources: expected a mapping, found `much`"],
+    );
+    check_spec(
+        "worker: {nodeSelector: {a: 1}}",
+        &[
+            "spec.worker.nodeSelector.a: `1` without quotes is a number to kubectl, which reads YAML 1.1; write \"1\"",
+        ],
+    );
+    check_spec(
+        "deletionPolicy: Keep",
+        &["spec.deletionPolicy: `Keep` is not one of: Retain, Delete"],
+    );
+    let opaque = crate::Opaque(serde_json::Map::from_iter([(
+        "requests".to_owned(),
+        serde_json::json!({"cpu": 1, "memory": "64Mi"}),
+    )]));
+    let text = format!(
+        "apiVersion: weir.dev/v1alpha1\nkind: StatefulJob\nmetadata: {{name: j}}\nspec:\n  {spec}\n  pipeline:\n  - {{id: s, source: {{generate: {{keys: {{}}}}}}}}\n  - {{id: o, from: s, sink: {{blackhole: {{}}}}}}\n"
+    );
+    let job = read_manifest(&text).unwrap();
+    assert_eq!(job.spec.worker.resources, Some(opaque));
+    assert_eq!(job.spec.deletion_policy, crate::DeletionPolicy::Delete);
+}
