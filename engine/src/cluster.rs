@@ -12,6 +12,9 @@ pub struct WorkerView {
     pub ordinal: u32,
     /// How far it is.
     pub state: WorkerState,
+    /// It was started in another form (image, resources) than is wanted now: it works until as many
+    /// as are wanted are ready in the new form.
+    pub outdated: bool,
 }
 
 /// How far a worker process is.
@@ -68,6 +71,11 @@ pub trait Cluster: Send {
     async fn stop(&mut self, ordinal: u32) -> Result<(), ClusterError>;
     /// Drops what is left of a dead process.
     async fn forget(&mut self, ordinal: u32);
+    /// Whether the workers outlive this process, so that a coordinator that is fenced leaves them to
+    /// the one that fenced it.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// Waits until `observe` would give something else than at its last call. Cancel safe; may
     /// wake too often.
     async fn changed(&mut self);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
 use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use weir_state::objects::Place;
@@ -79,7 +79,7 @@ impl Objects for RealObjects {
                     .ok_or_else(|| bad("a file URI names no host: file:///folder".to_owned()))?;
                 local::open(&path).map_err(bad)
             }
-            "s3" => open_s3(rest, store).map_err(bad),
+            "s3" => open_s3(rest, store, None).map_err(bad),
             "gs" | "az" => Err(bad("this kind of store is not built yet".to_owned())),
             _ => Err(bad("known are plain paths, file:// and s3://".to_owned())),
         }
@@ -91,6 +91,35 @@ impl Objects for RealObjects {
             Some(("file", rest)) => local::path_of_uri(rest),
             Some(_) => None,
         }
+    }
+}
+
+/// Where the credentials of a store lie.
+pub trait Secrets: Send + Sync {
+    /// Gives the present credentials of the secret `name`, each time that it is asked.
+    fn provider(&self, name: &str) -> AwsCredentialProvider;
+}
+
+/// The stores of the real world as a process in a cluster sees them: credentials come from the
+/// secret that stands beside a URI, not from the environment.
+pub struct SecretObjects {
+    /// Opens what has no secret.
+    pub real: RealObjects,
+    /// Where credentials are read.
+    pub secrets: Arc<dyn Secrets>,
+}
+
+impl Objects for SecretObjects {
+    fn open(&self, uri: &str, store: &StoreSpec) -> Result<Location, OpenError> {
+        let (Some(rest), Some(secret)) = (uri.strip_prefix("s3://"), &store.secret) else {
+            return self.real.open(uri, store);
+        };
+        let opened = open_s3(rest, store, Some(self.secrets.provider(secret)));
+        opened.map_err(|what| OpenError { uri: uri.to_owned(), what })
+    }
+
+    fn local_folder(&self, uri: &str) -> Option<PathBuf> {
+        self.real.local_folder(uri)
     }
 }
 
@@ -108,7 +137,11 @@ impl Objects for OneStore {
 }
 
 /// `rest` is `bucket/path`.
-fn open_s3(rest: &str, spec: &StoreSpec) -> Result<Location, String> {
+fn open_s3(
+    rest: &str,
+    spec: &StoreSpec,
+    credentials: Option<AwsCredentialProvider>,
+) -> Result<Location, String> {
     let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err("it names no bucket: s3://bucket/path".to_owned());
@@ -138,6 +171,9 @@ fn open_s3(rest: &str, spec: &StoreSpec) -> Result<Location, String> {
     }
     if let Some(region) = &spec.region {
         builder = builder.with_region(region);
+    }
+    if let Some(credentials) = credentials {
+        builder = builder.with_credentials(credentials);
     }
     let store = builder.build().map_err(|cause| cause.to_string())?;
     Ok(Location { store: Arc::new(store), path })

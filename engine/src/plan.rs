@@ -47,8 +47,10 @@ pub enum Wish {
     Run,
     /// Workers, but no new generation yet: the pause after an error.
     Hold,
-    /// No workers: finished, failed, suspended or fenced.
+    /// No workers: finished, failed, suspended, or fenced where nobody else can use them.
     End,
+    /// Fenced: the workers are another coordinator's now.
+    Leave,
 }
 
 /// One act upon the cluster, or (`Deploy`) upon the coordinator. Each is safe to repeat.
@@ -125,6 +127,7 @@ pub struct Plan {
 pub fn plan(job: &JobView, seen: &[WorkerView]) -> Plan {
     match job.wish {
         Wish::End => plan_end(seen),
+        Wish::Leave => Plan::default(),
         Wish::Run | Wish::Hold => plan_run(job, seen),
     }
 }
@@ -185,7 +188,10 @@ fn plan_run(job: &JobView, seen: &[WorkerView]) -> Plan {
 /// ready before those that start, and of each the first.
 fn wanted(job: &JobView, seen: &[WorkerView]) -> BTreeSet<u32> {
     let is_usable = |worker: &&WorkerView| {
-        !is_dead(worker) && !is_in(&job.lost, worker) && !is_in(&job.leaving, worker)
+        !is_dead(worker)
+            && !worker.outdated
+            && !is_in(&job.lost, worker)
+            && !is_in(&job.leaving, worker)
     };
     let is_ready = |worker: &WorkerView| matches!(worker.state, WorkerState::Ready(_));
     let mut usable: Vec<&WorkerView> = seen.iter().filter(is_usable).collect();
@@ -245,7 +251,7 @@ mod tests {
     }
 
     fn ready(ordinal: u32, name: &str) -> WorkerView {
-        WorkerView { ordinal, state: WorkerState::Ready(member(name)) }
+        WorkerView { ordinal, state: WorkerState::Ready(member(name)), outdated: false }
     }
 
     fn crew(workers: &[&str], width: u32) -> Crew {
@@ -257,7 +263,11 @@ mod tests {
     }
 
     fn dead(ordinal: u32) -> WorkerView {
-        WorkerView { ordinal, state: WorkerState::Dead(Exit::Lost("killed".to_owned())) }
+        WorkerView {
+            ordinal,
+            state: WorkerState::Dead(Exit::Lost("killed".to_owned())),
+            outdated: false,
+        }
     }
 
     fn forget(ordinal: u32) -> Action {
@@ -291,7 +301,7 @@ mod tests {
     #[test]
     fn nothing_is_deployed_before_all_workers_are_ready() {
         let job = JobView { deployed: None, enough: 2, ..steady() };
-        let starting = WorkerView { ordinal: 1, state: WorkerState::Starting };
+        let starting = WorkerView { ordinal: 1, state: WorkerState::Starting, outdated: false };
         let planned = plan(&job, &[ready(0, "a"), starting]);
         assert_eq!(planned.actions, []);
         assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 1, wanted: 2 }));
@@ -343,7 +353,7 @@ mod tests {
     #[test]
     fn a_job_on_those_that_live_waits_for_all_others_and_then_takes_its_whole_width() {
         let job = JobView { replicas: 3, deployed: Some(crew(&["a"], 1)), ..steady() };
-        let starting = WorkerView { ordinal: 2, state: WorkerState::Starting };
+        let starting = WorkerView { ordinal: 2, state: WorkerState::Starting, outdated: false };
         let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), starting]);
         assert_eq!(planned.actions, []);
         assert_eq!(planned.waiting, Some(Waiting::Starting { ready: 2, wanted: 3 }));
@@ -360,7 +370,7 @@ mod tests {
         let job = JobView { next: Some(crew(&["a"], 1)), ..job };
         assert_eq!(plan(&job, &seen).actions, [start]);
         let job = JobView { deployed: Some(crew(&["a"], 1)), next: None, ..job };
-        let starting = WorkerView { ordinal: 2, state: WorkerState::Starting };
+        let starting = WorkerView { ordinal: 2, state: WorkerState::Starting, outdated: false };
         let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), starting]);
         assert_eq!(planned.actions, [Action::Stop { ordinal: 1 }]);
     }
@@ -381,7 +391,7 @@ mod tests {
         let planned = plan(&job, &[ready(0, "a"), ready(1, "b"), ready(2, "c")]);
         assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }]);
         let job = JobView { deployed: None, ..job };
-        let starting = WorkerView { ordinal: 0, state: WorkerState::Starting };
+        let starting = WorkerView { ordinal: 0, state: WorkerState::Starting, outdated: false };
         let planned = plan(&job, &[starting, ready(1, "b"), ready(2, "c")]);
         assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }, deploy(&["b", "c"], 2)]);
     }
@@ -440,5 +450,43 @@ mod tests {
         assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }, forget(1)]);
         assert_eq!(planned.waiting, Some(Waiting::Ending { left: 1 }));
         assert_eq!(plan(&job, &[]), Plan::default());
+    }
+
+    fn outdated(ordinal: u32, name: &str) -> WorkerView {
+        WorkerView { outdated: true, ..ready(ordinal, name) }
+    }
+
+    #[test]
+    fn outdated_workers_work_until_all_others_are_ready() {
+        let seen = [outdated(0, "a"), outdated(1, "b")];
+        let starts = [Action::Start { ordinal: 2 }, Action::Start { ordinal: 3 }];
+        assert_eq!(plan(&steady(), &seen).actions, starts);
+        let starting = WorkerView { ordinal: 3, state: WorkerState::Starting, outdated: false };
+        let seen = [outdated(0, "a"), outdated(1, "b"), ready(2, "c"), starting];
+        assert_eq!(plan(&steady(), &seen).actions, [], "one is not enough while the old ones work");
+        let seen = [outdated(0, "a"), outdated(1, "b"), ready(2, "c"), ready(3, "d")];
+        assert_eq!(plan(&steady(), &seen).actions, [deploy(&["c", "d"], 2)]);
+        let moved = JobView { deployed: Some(crew(&["c", "d"], 2)), ..steady() };
+        let stops = [Action::Stop { ordinal: 0 }, Action::Stop { ordinal: 1 }];
+        assert_eq!(plan(&moved, &seen).actions, stops);
+    }
+
+    #[test]
+    fn who_goes_back_to_the_old_form_stops_the_new_workers() {
+        let seen = [ready(0, "a"), ready(1, "b"), outdated(2, "c")];
+        assert_eq!(plan(&steady(), &seen).actions, [Action::Stop { ordinal: 2 }]);
+    }
+
+    #[test]
+    fn a_job_that_does_not_run_waits_for_workers_in_the_new_form() {
+        let job = JobView { deployed: None, enough: 2, ..steady() };
+        let planned = plan(&job, &[outdated(0, "a"), ready(1, "b")]);
+        assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }, Action::Start { ordinal: 2 }]);
+    }
+
+    #[test]
+    fn a_coordinator_that_is_fenced_leaves_shared_workers_alone() {
+        let job = JobView { wish: Wish::Leave, ..steady() };
+        assert_eq!(plan(&job, &[ready(0, "a"), dead(1)]), Plan::default());
     }
 }

@@ -17,9 +17,10 @@ use weir_engine::coordinator::run::{Outcome, Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::objects::RealObjects;
-use weir_engine::pipeline::spec::JobSpec;
+use weir_engine::pipeline::spec::{JobSpec, StoreSpec};
 use weir_runtime::{clock, random, task};
 use weir_state::journal::Root;
+use weir_state::journal::record::Authority;
 use weir_state::objects::{StoreOptions, open};
 
 use crate::cli::RunArgs;
@@ -216,9 +217,11 @@ async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Req
     Ok(Request {
         spec: wanted.spec.clone(),
         state_uri: local.unwrap_or(uri),
+        state_store: StoreSpec::default(),
         root: Root::new(place),
         base_folder: base_folder.display().to_string(),
         owner: folder.owner.clone(),
+        authority: Authority::Owner,
         objects: Arc::new(RealObjects { base_folder: base_folder.clone() }),
         network: GrpcNetwork::loopback(),
         token: format!("{}{}", random::id(), random::id()),

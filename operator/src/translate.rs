@@ -205,6 +205,7 @@ pub(crate) fn store(declared: Option<&crds::StoreSpec>) -> spec::StoreSpec {
         region: declared.region.clone(),
         allow_http: declared.allow_http,
         path_style: declared.path_style,
+        secret: declared.secret_ref.as_ref().map(|secret| secret.name.clone()),
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message;
 use weir_runtime::task;
 use weir_state::ids::Term;
@@ -40,10 +41,14 @@ pub struct Request {
     pub root: Root,
     /// The state folder's URI, as workers open it.
     pub state_uri: String,
+    /// How workers reach it.
+    pub state_store: StoreSpec,
     /// What relative URIs of sources and sinks are relative to.
     pub base_folder: String,
     /// Who owns the job.
     pub owner: String,
+    /// By what right, if another owner is in the journal.
+    pub authority: Authority,
     /// Opens sources and sinks.
     pub objects: Arc<dyn Objects>,
     /// How workers are reached.
@@ -217,8 +222,13 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads the journal, checks the manifest against it, and writes the first records.
-pub async fn begin(request: Request) -> Result<Begun, BeginError> {
+/// What the journal and the sources say, before anything is written.
+enum Found {
+    Finished(Journal, Bytes),
+    Fits { journal: Option<Journal>, checked: CheckedJob, plans: Plans },
+}
+
+async fn look(request: &Request) -> Result<Found, BeginError> {
     let journal = Journal::open(&request.root).await?;
     let nothing = JobState::default();
     let state = journal.as_ref().map_or(&nothing, Journal::state);
@@ -226,13 +236,11 @@ pub async fn begin(request: Request) -> Result<Begun, BeginError> {
         journal.check_job(&request.spec.name)?;
     }
     let before = fit::Recorded::of(state)?;
-    if let Some(journal) = &journal
-        && let Some(summary) = &state.finished
-    {
+    if let Some(summary) = state.finished.clone() {
         before.check_finished(&request.spec)?;
-        // The process that finished it may have been killed before its last clean-up.
-        cleaner::clean_up(journal, &request.grounds(state)).await;
-        return Ok(Begun::Finished(Summary::from_bytes(summary)));
+        if let Some(journal) = journal {
+            return Ok(Found::Finished(journal, summary));
+        }
     }
     before.check_unfinished(&request.spec)?;
     let mut looked = plan_sources(&request.spec, &before, &*request.objects).await;
@@ -242,13 +250,39 @@ pub async fn begin(request: Request) -> Result<Begun, BeginError> {
         (checked, None) => checked.map_err(BeginError::Problems)?,
     };
     before.check_signatures(&checked)?;
-    check_sinks(&request, &before).await?;
+    check_sinks(request, &before).await?;
+    Ok(Found::Fits { journal, checked, plans: looked.plans })
+}
 
+/// Whether [`begin`] would take the job as things are; writes nothing. For a job that runs in
+/// another form: it is not stopped for what would be refused.
+pub async fn check_fit(request: &Request) -> Result<(), BeginError> {
+    look(request).await.map(drop)
+}
+
+/// Who owns the state and has not let go of it; none: nobody.
+pub async fn present_owner(root: &Root) -> Result<Option<String>, BeginError> {
+    let Some(journal) = Journal::open(root).await? else { return Ok(None) };
+    let state = journal.state();
+    let is_held = !state.released && state.finished.is_none() && !state.owner.is_empty();
+    Ok(is_held.then(|| state.owner.clone()))
+}
+
+/// Reads the journal, checks the manifest against it, and writes the first records.
+pub async fn begin(request: Request) -> Result<Begun, BeginError> {
+    let (journal, checked, plans) = match look(&request).await? {
+        Found::Finished(journal, summary) => {
+            // The process that finished it may have been killed before its last clean-up.
+            cleaner::clean_up(&journal, &request.grounds(journal.state())).await;
+            return Ok(Begun::Finished(Summary::from_bytes(&summary)));
+        }
+        Found::Fits { journal, checked, plans } => (journal, checked, plans),
+    };
     let journal = match journal {
         Some(journal) => journal,
         None => create(&request).await?,
     };
-    let sources = planned(&request, looked.plans)?;
+    let sources = planned(&request, plans)?;
     let job = claim(request, journal, checked, sources).await?;
     Ok(Begun::Ready(Box::new(job)))
 }
@@ -269,7 +303,7 @@ async fn claim(
     checked: CheckedJob,
     sources: BTreeMap<String, PlannedSource>,
 ) -> Result<Job, BeginError> {
-    let term = journal.claim(&request.owner, Authority::Owner).await?;
+    let term = journal.claim(&request.owner, request.authority).await?;
     let plan = plan_record(&request.spec, &checked, &sources);
     if journal.state().plan.as_deref() != Some(&plan) {
         journal.append(Entry::Plan(plan)).await?;

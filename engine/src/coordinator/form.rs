@@ -7,6 +7,7 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::begin::{PlannedSource, Request};
+use crate::pipeline::spec::StoreSpec;
 use crate::protocol::Deploy;
 
 /// What a deployment of `request` says, but for where and from which checkpoint.
@@ -22,6 +23,7 @@ pub(crate) fn deploy<'a>(
         sources: sources.map(|source| source.plan.clone()).collect(),
         key_groups: key_groups.into(),
         state_uri: request.state_uri.clone(),
+        state_store_json: store_json(&request.state_store),
         base_folder: request.base_folder.clone(),
         state_memory_bytes: request.spec.state_memory_bytes,
         run: run.to_owned(),
@@ -42,6 +44,14 @@ fn form(deploy: &Deploy) -> u64 {
     let stable = Deploy { spec_json: spec.to_string(), ..deploy.clone() };
     // 0 is what an older worker says.
     xxh3_64(&stable.encode_to_vec()).max(1)
+}
+
+/// Nothing for a store that needs nothing, as before there was the field.
+fn store_json(store: &StoreSpec) -> String {
+    match *store == StoreSpec::default() {
+        true => String::new(),
+        false => serde_json::to_string(store).expect("a store is plain data"),
+    }
 }
 
 #[cfg(test)]

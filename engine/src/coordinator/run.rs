@@ -22,7 +22,7 @@ use super::status::{Phase, Status};
 use super::summary::{Summary, Totals};
 use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
 use crate::pipeline::spec::{CheckpointPolicy, JobSpec, SinkSpec, Verb};
-use crate::plan::{self, Action};
+use crate::plan::{self, Action, JobView, Wish};
 use crate::protocol::Piece;
 
 /// Messages from workers that were not looked at yet.
@@ -159,7 +159,8 @@ impl Run {
             }
             let seen = cluster.observe().await;
             self.machine.note_gone(&seen);
-            let plan = plan::plan(&self.machine.view(), &seen);
+            let view = self.view(cluster);
+            let plan = plan::plan(&view, &seen);
             let mut wait = None;
             let forgets = plan.actions.iter().any(|act| matches!(act, Action::Forget { .. }));
             for action in plan.actions {
@@ -170,7 +171,8 @@ impl Run {
                 continue;
             }
             self.show(&seen, plan.waiting);
-            if self.machine.ended().is_some() && seen.is_empty() {
+            let is_left = seen.is_empty() || view.wish == Wish::Leave;
+            if self.machine.ended().is_some() && is_left {
                 return;
             }
             match self.next(cluster, wait).await {
@@ -181,6 +183,16 @@ impl Run {
                 Wake::Cluster | Wake::Status => {}
             }
         }
+    }
+
+    /// What the plan has to know. Workers that others can use are not this coordinator's to end once
+    /// it is fenced.
+    fn view(&self, cluster: &dyn Cluster) -> JobView {
+        let mut view = self.machine.view();
+        if cluster.is_shared() && matches!(self.machine.ended(), Some(Phase::Fenced(_))) {
+            view.wish = Wish::Leave;
+        }
+        view
     }
 
     async fn next(&mut self, cluster: &mut dyn Cluster, wait: Option<Instant>) -> Wake {

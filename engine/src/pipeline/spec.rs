@@ -188,6 +188,9 @@ pub struct StoreSpec {
     pub allow_http: bool,
     /// Path-style requests.
     pub path_style: bool,
+    /// Secret with the credentials, by name; what is in it is never in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// Grouping, window and values.

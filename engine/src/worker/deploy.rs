@@ -97,7 +97,7 @@ pub(crate) async fn deploy(ground: Ground, order: Order) -> Result<Stages, Deplo
     let job = compile(&spec, &deploy.sources)?;
     let graph = Graph::new(&job);
     let sources = sources(&spec, &deploy.sources, objects.as_ref())?;
-    let state = state_folder(&deploy.state_uri, &incarnation, objects.as_ref())?;
+    let state = state_folder(&deploy, &incarnation, objects.as_ref())?;
     let own: Vec<u32> = (0..)
         .zip(&deploy.subtasks)
         .filter(|(_, worker)| **worker == ground.settings.incarnation)
@@ -194,11 +194,17 @@ fn sources(
 }
 
 fn state_folder(
-    uri: &str,
+    deploy: &Deploy,
     incarnation: &str,
     objects: &dyn Objects,
 ) -> Result<StateFolder, DeployError> {
-    let location = objects.open(uri, &StoreSpec::default()).map_err(DeployError::StateUri)?;
+    let store = match deploy.state_store_json.as_str() {
+        "" => StoreSpec::default(),
+        json => serde_json::from_str(json).map_err(|error| DeployError::Message {
+            what: format!("the state's store: {error}"),
+        })?,
+    };
+    let location = objects.open(&deploy.state_uri, &store).map_err(DeployError::StateUri)?;
     Ok(StateFolder { store: location.store, path: location.path.join(incarnation) })
 }
 

@@ -94,6 +94,7 @@ impl Cluster for LocalCluster {
         let view = |(ordinal, slot): (&u32, &Slot)| WorkerView {
             ordinal: *ordinal,
             state: slot.state.clone(),
+            outdated: false,
         };
         self.workers.iter().map(view).collect()
     }

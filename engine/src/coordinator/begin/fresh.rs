@@ -41,14 +41,10 @@ pub async fn fresh(
     let journal = Journal::open(root).await?;
     let mut sinks = sinks(&spec.pipeline);
     if let Some(journal) = &journal {
-        journal.check_job(&spec.name)?;
-        let state = journal.state();
-        if state.owner != owner && !state.released && state.finished.is_none() {
-            let (job, owner) = (state.job.clone(), state.owner.clone());
-            return Err(JournalError::OwnedElsewhere { job, owner }.into());
-        }
+        check_ours(journal, &spec.name, owner)?;
         // A plan that can't be read names no further folders.
-        let earlier = fit::Recorded::of(state).map_err(|_: Misfit| ()).unwrap_or_default();
+        let earlier =
+            fit::Recorded::of(journal.state()).map_err(|_: Misfit| ()).unwrap_or_default();
         sinks.extend(self::sinks(earlier.steps()));
         Journal::abandon(root, journal.incarnation()).await?;
     }
@@ -59,6 +55,30 @@ pub async fn fresh(
     }
     for dead in root.dead().await? {
         gc::delete_incarnation(root, &dead).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the state of the job at `root`; what its sinks have written stays.
+///
+/// Errors: as of [`fresh`]. A crash anywhere is made good by doing it again.
+pub async fn delete_state(job: &str, root: &Root, owner: &str) -> Result<(), FreshError> {
+    if let Some(journal) = Journal::open(root).await? {
+        check_ours(&journal, job, owner)?;
+        Journal::abandon(root, journal.incarnation()).await?;
+    }
+    for dead in root.dead().await? {
+        gc::delete_incarnation(root, &dead).await?;
+    }
+    Ok(())
+}
+
+fn check_ours(journal: &Journal, job: &str, owner: &str) -> Result<(), JournalError> {
+    journal.check_job(job)?;
+    let state = journal.state();
+    if state.owner != owner && !state.released && state.finished.is_none() {
+        let (job, owner) = (state.job.clone(), state.owner.clone());
+        return Err(JournalError::OwnedElsewhere { job, owner });
     }
     Ok(())
 }

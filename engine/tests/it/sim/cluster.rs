@@ -141,7 +141,8 @@ impl SimCluster {
 
     fn look(&self) -> Vec<WorkerView> {
         let shared = self.workers.lock();
-        let view = |w: &SimWorker| WorkerView { ordinal: w.ordinal, state: w.state() };
+        let view =
+            |w: &SimWorker| WorkerView { ordinal: w.ordinal, state: w.state(), outdated: false };
         let mut views: Vec<WorkerView> = shared.workers.iter().map(view).collect();
         views.sort_by_key(|view| view.ordinal);
         views

@@ -15,11 +15,12 @@ use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
-use weir_engine::pipeline::spec::JobSpec;
+use weir_engine::pipeline::spec::{JobSpec, StoreSpec};
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random, task};
 use weir_state::journal::Root;
+use weir_state::journal::record::Authority;
 use weir_state::names::TableFile;
 use weir_state::objects::Place;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -475,8 +476,10 @@ impl World {
             spec: JobSpec { replicas, slots, checkpoint, ..self.scenario.spec.clone() },
             root: root(&self.store),
             state_uri: STATE.to_owned(),
+            state_store: StoreSpec::default(),
             base_folder: String::new(),
             owner: "owner".to_owned(),
+            authority: Authority::Owner,
             objects: Arc::new(OneStore(Arc::new(self.store.clone()))),
             network: Arc::new(self.network.clone()),
             token: TOKEN.to_owned(),

@@ -250,6 +250,7 @@ impl Driver {
             base_folder: String::new(),
             state_memory_bytes: self.job.state_memory_bytes,
             run: "cafe".to_owned(),
+            state_store_json: String::new(),
         };
         self.tell(to_worker::Body::Deploy(deploy)).await;
         let is_deployed = |body: &Body| matches!(body, Body::Deployed(_));
