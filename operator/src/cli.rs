@@ -32,6 +32,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
+    /// Run the jobs that a cluster's resources declare
+    Operator(OperatorArgs),
     /// Run a job's subtasks; started by `weir run` or by the operator
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -53,6 +55,26 @@ pub(crate) struct RunArgs {
     pub(crate) state: Option<String>,
 }
 
+/// Flags of `weir operator`.
+#[derive(Debug, Args)]
+pub(crate) struct OperatorArgs {
+    /// Namespaces to watch, with commas between them; without it all
+    #[arg(long, value_name = "NAMESPACE", env = "WEIR_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub(crate) watch: Vec<String>,
+    /// The operator's own namespace, where leases and authorities lie
+    #[arg(long, env = "POD_NAMESPACE", default_value = "weir-system")]
+    pub(crate) namespace: String,
+    /// Image of the workers of jobs that name none
+    #[arg(long, value_name = "IMAGE", env = "WEIR_WORKER_IMAGE")]
+    pub(crate) worker_image: String,
+    /// Folder of the states of jobs without state.uri: each gets NAMESPACE/NAME below it
+    #[arg(long, value_name = "URI", env = "WEIR_STATE_URI")]
+    pub(crate) state: Option<String>,
+    /// Tells this cluster from others that share a bucket; without it the uid of kube-system does
+    #[arg(long, value_name = "NAME", env = "WEIR_CLUSTER_ID")]
+    pub(crate) cluster_id: Option<String>,
+}
+
 /// Flags of `weir worker`. Without `--listen` it is the child of a `weir run`.
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArgs {
@@ -65,6 +87,9 @@ pub(crate) struct WorkerArgs {
     /// Folder with ca.crt, tls.crt and tls.key, which are read again when they change
     #[arg(long, value_name = "DIR", requires = "listen")]
     pub(crate) tls: Option<PathBuf>,
+    /// Folder with a folder for each secret of a store, named as the secret
+    #[arg(long, value_name = "DIR", requires = "listen")]
+    pub(crate) stores: Option<PathBuf>,
     /// This process's own id, which no other process ever has
     #[arg(long, value_name = "ID", requires = "listen")]
     pub(crate) incarnation: Option<String>,

@@ -3,6 +3,7 @@
 //! - `cli.rs` — flags. `exit.rs` — exit codes, and everything that goes to standard error.
 //! - `manifest.rs` — a manifest file, or all of its problems. `translate.rs` — to the engine's types.
 //! - `run.rs` — `weir run`: one job on this machine, its workers as child processes.
+//! - `operator.rs` — `weir operator`. `credentials.rs` — of object stores, from Kubernetes secrets.
 //! - `worker.rs` — `weir worker`. `init.rs`, `validate.rs`, `state.rs` — `weir init`, `weir validate`, `weir state`.
 //!
 //! What must stay true: standard output is only what was asked for (rows of `print`, a definition, a
@@ -15,13 +16,15 @@ use clap::Parser;
 use crate::cli::{Cli, Command, StateCommand};
 use crate::exit::Exit;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the reconciler calls it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "authorities are not rotated yet"))]
 mod certificates;
 mod cli;
+mod credentials;
 mod exit;
 mod init;
 mod log;
 mod manifest;
+mod operator;
 mod run;
 mod state;
 mod translate;
@@ -51,6 +54,7 @@ async fn command(command: Command) -> Exit {
     match command {
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Init { file } => init::run(&file),
+        Command::Operator(args) => Box::pin(operator::run(args)).await,
         Command::Worker(args) => Box::pin(worker::run(args)).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Crd => state::out(&weir_crds::crd_yaml()),

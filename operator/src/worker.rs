@@ -66,17 +66,18 @@ async fn run_child(ordinal: u32, token: String) -> Exit {
     };
     let incarnation = settings.incarnation.clone();
     let network = GrpcNetwork::loopback();
-    work(settings, network, |address| announce(&incarnation, address)).await
+    let objects: OpenObjects =
+        Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);
+    work(settings, network, objects, |address| announce(&incarnation, address)).await
 }
 
 /// Works until it has left, or can't.
 async fn work(
     settings: WorkerSettings,
     network: Arc<GrpcNetwork>,
+    objects: OpenObjects,
     ready: impl FnOnce(&str) + Send,
 ) -> Exit {
-    let objects: OpenObjects =
-        Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);
     match worker::run(settings, network, objects, ready).await {
         Ok(()) => Exit::Done,
         Err(error) => {

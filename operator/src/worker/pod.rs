@@ -5,14 +5,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::network::tls::Tls;
-use weir_engine::worker::WorkerSettings;
+use weir_engine::objects::{RealObjects, SecretObjects};
 use weir_engine::worker::sight::Sight;
+use weir_engine::worker::{OpenObjects, WorkerSettings};
 
 use super::probes::{self, Probes};
 use crate::cli::WorkerArgs;
+use crate::credentials::{FolderSecrets, SecretStore};
 use crate::exit::Exit;
 
 /// What the pod's command line says.
@@ -20,6 +23,7 @@ pub(super) struct Pod {
     listen: SocketAddr,
     tls: PathBuf,
     incarnation: String,
+    stores: Option<PathBuf>,
     probes: SocketAddr,
 }
 
@@ -30,6 +34,7 @@ impl Pod {
             listen: args.listen?,
             tls: args.tls.clone()?,
             incarnation: args.incarnation.clone()?,
+            stores: args.stores.clone(),
             probes: args.probes,
         })
     }
@@ -60,6 +65,12 @@ impl Pod {
         let ready = |address: &str| {
             tracing::info!(worker = self.incarnation, address, "waiting for the coordinator");
         };
-        super::work(settings, network, ready).await
+        let secrets = self.stores.unwrap_or_default();
+        let objects: OpenObjects = Arc::new(move |folder: &str| {
+            let secrets = Arc::new(SecretStore(Arc::new(FolderSecrets(secrets.clone()))));
+            let real = RealObjects { base_folder: folder.into() };
+            Arc::new(SecretObjects { real, secrets }) as _
+        });
+        super::work(settings, network, objects, ready).await
     }
 }

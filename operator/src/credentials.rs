@@ -1,0 +1,165 @@
+//! Credentials of object stores from Kubernetes secrets: read anew while they are used, so that a
+//! rotated key needs no restart. A worker reads the folders that the kubelet keeps up to date, the
+//! operator asks the API server. What is read is in no message, status or log.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use object_store::CredentialProvider;
+use object_store::aws::{AwsCredential, AwsCredentialProvider};
+use tokio::sync::Mutex;
+use weir_engine::objects::Secrets;
+use weir_runtime::clock::{self, Instant};
+use weir_runtime::task;
+
+/// For how long what was read is used.
+const KEPT: Duration = Duration::from_secs(30);
+/// Keys of a secret.
+const KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+
+/// A secret's content by key.
+pub(crate) type Content = BTreeMap<String, String>;
+
+/// Where secrets are read.
+#[async_trait]
+pub(crate) trait SecretSource: Send + Sync + 'static {
+    /// The content of a secret; or why there is none, without anything that is in it.
+    async fn read(&self, name: &str) -> Result<Content, String>;
+}
+
+/// Secrets of one source.
+pub(crate) struct SecretStore(pub(crate) Arc<dyn SecretSource>);
+
+impl Secrets for SecretStore {
+    fn provider(&self, name: &str) -> AwsCredentialProvider {
+        let (source, name) = (Arc::clone(&self.0), name.to_owned());
+        Arc::new(Provider { source, name, kept: Mutex::default() })
+    }
+}
+
+/// The present credentials of one secret.
+struct Provider {
+    source: Arc<dyn SecretSource>,
+    name: String,
+    kept: Mutex<Option<(Instant, Arc<AwsCredential>)>>,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider").field("secret", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("secret {name}: {why}")]
+struct NoCredential {
+    name: String,
+    why: String,
+}
+
+#[async_trait]
+impl CredentialProvider for Provider {
+    type Credential = AwsCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+        let mut kept = self.kept.lock().await;
+        let now = clock::now();
+        if let Some((read, credential)) = &*kept
+            && now < *read + KEPT
+        {
+            return Ok(Arc::clone(credential));
+        }
+        let found = self.source.read(&self.name).await.and_then(|content| credential(&content));
+        match (found, &*kept) {
+            (Ok(credential), _) => {
+                let credential = Arc::new(credential);
+                *kept = Some((now, Arc::clone(&credential)));
+                Ok(credential)
+            }
+            // A secret that is away for a while stops nobody who has read it.
+            (Err(why), Some((_, credential))) => {
+                let credential = Arc::clone(credential);
+                tracing::warn!(secret = self.name, "its credentials are used on: {why}");
+                *kept = Some((now, Arc::clone(&credential)));
+                Ok(credential)
+            }
+            (Err(why), None) => {
+                let source = Box::new(NoCredential { name: self.name.clone(), why });
+                Err(object_store::Error::Generic { store: "S3", source })
+            }
+        }
+    }
+}
+
+fn credential(content: &Content) -> Result<AwsCredential, String> {
+    let value = |key: &str| {
+        let value = content.get(key).map(|value| value.trim().to_owned());
+        value.filter(|value| !value.is_empty())
+    };
+    let needed = |key: &str| value(key).ok_or_else(|| format!("it has no key {key}"));
+    Ok(AwsCredential {
+        key_id: needed(KEY_ID)?,
+        secret_key: needed(SECRET_KEY)?,
+        token: value(SESSION_TOKEN),
+    })
+}
+
+/// Secrets that are mounted, each in a folder of its name.
+pub(crate) struct FolderSecrets(pub(crate) PathBuf);
+
+#[async_trait]
+impl SecretSource for FolderSecrets {
+    async fn read(&self, name: &str) -> Result<Content, String> {
+        let folder = self.0.join(name);
+        let read = task::blocking(move || {
+            let mut content = Content::new();
+            for key in [KEY_ID, SECRET_KEY, SESSION_TOKEN] {
+                match std::fs::read_to_string(folder.join(key)) {
+                    Ok(value) => drop(content.insert(key.to_owned(), value)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(format!("key {key} cannot be read: {error}")),
+                }
+            }
+            Ok(content)
+        });
+        read.await.map_err(|error| error.to_string())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn key_id(provider: &AwsCredentialProvider) -> Result<String, String> {
+        let got = provider.get_credential().await;
+        got.map(|got| got.key_id.clone()).map_err(|error| crate::exit::chain(&error))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rotated_key_is_read_and_a_lost_secret_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("keys");
+        std::fs::create_dir(&secret).unwrap();
+        let source = Arc::new(FolderSecrets(folder.path().to_owned()));
+        let provider = SecretStore(source).provider("keys");
+        let told = key_id(&provider).await.unwrap_err();
+        assert!(told.contains("secret keys: it has no key AWS_ACCESS_KEY_ID"), "{told}");
+        std::fs::write(secret.join(KEY_ID), "one\n").unwrap();
+        std::fs::write(secret.join(SECRET_KEY), "hidden").unwrap();
+        assert_eq!(key_id(&provider).await.unwrap(), "one");
+        std::fs::write(secret.join(KEY_ID), "two").unwrap();
+        assert_eq!(key_id(&provider).await.unwrap(), "one", "kept for a while");
+        tokio::time::advance(KEPT).await;
+        assert_eq!(key_id(&provider).await.unwrap(), "two");
+        std::fs::remove_dir_all(&secret).unwrap();
+        tokio::time::advance(KEPT).await;
+        assert_eq!(key_id(&provider).await.unwrap(), "two");
+        assert!(!format!("{provider:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,288 @@
+//! `weir operator`: runs the jobs that a cluster's `StatefulJob` resources declare.
+//!
+//! - `operator/plan.rs` — what a job's resource needs next. Pure; start reading here.
+//! - `operator/status.rs` — what is shown of a job: phase and conditions. Pure.
+//! - `operator/declared.rs` — a resource as it was declared. `operator/template.rs` — a worker's pod. Pure.
+//! - `operator/job.rs` — the task of one job: observe, plan, act, show.
+//! - `operator/runner.rs` — its coordinator, the same as in `weir run`, over `operator/cluster.rs`.
+//! - `operator/pods.rs` — the one watch of pods. `operator/secrets.rs` — token and certificates.
+//! - `operator/lease.rs` — which jobs are this operator's. `operator/events.rs` — events.
+//! - `operator/names.rs` — labels, names, field managers.
+//!
+//! # What must stay true
+//!
+//! 1. Nothing is decided from a status, and no field of a spec is ever written.
+//! 2. Leases and watches are hints; the journal decides who may act.
+//! 3. An operator that ends, however it ends, ends no worker.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use weir_crds::StatefulJob;
+use weir_runtime::random;
+use weir_runtime::task::{self, Task};
+
+use self::declared::{Declared, Defaults};
+use self::events::Events;
+use self::job::JobTask;
+use self::lease::Leases;
+use self::pods::PodStore;
+use self::runner::Ground;
+use crate::cli::OperatorArgs;
+use crate::exit::{Exit, report, say};
+
+mod cluster;
+mod declared;
+mod events;
+mod job;
+mod lease;
+mod names;
+mod plan;
+mod pods;
+mod runner;
+mod secrets;
+mod status;
+mod template;
+
+/// Events of jobs that were not looked at yet.
+const EVENTS_MAX: usize = 1_024;
+
+/// Runs until SIGTERM or Ctrl-C.
+pub(crate) async fn run(args: OperatorArgs) -> Exit {
+    crate::log::to_stderr();
+    let client = match Client::try_default().await {
+        Ok(client) => client,
+        Err(error) => {
+            report(&error);
+            say("the operator needs a cluster: KUBECONFIG, or a pod with a service account");
+            return Exit::BadInput;
+        }
+    };
+    let cluster = match cluster_id(&client, args.cluster_id.clone()).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            report(&error);
+            say("--cluster-id NAME tells this cluster from others without asking it");
+            return Exit::Failed;
+        }
+    };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return Exit::Failed };
+    let identity = format!("{}-{}", host(), &random::id()[..6]);
+    let leases = Api::namespaced(client.clone(), &args.namespace);
+    let (mut leases, held) = Leases::new(leases, identity.clone());
+    let defaults = Defaults { image: args.worker_image, state_uri: args.state };
+    let ground = Ground { client: client.clone(), namespace: args.namespace, cluster };
+    let events = Events::new(client, &identity);
+    let operator = Operator { ground, events, defaults, held, jobs: BTreeMap::new() };
+    tokio::select! {
+        () = Box::pin(operator.run(args.watch)) => {}
+        () = leases.run() => {}
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    // All tasks of jobs are gone by now, so whoever takes over meets nobody.
+    leases.release().await;
+    Exit::Done
+}
+
+/// Tells this cluster from others.
+async fn cluster_id(client: &Client, given: Option<String>) -> Result<String, kube::Error> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let system = namespaces.get("kube-system").await?;
+    Ok(system.metadata.uid.unwrap_or_default())
+}
+
+fn host() -> String {
+    std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or("weir".to_owned())
+}
+
+/// The resources of jobs in a namespace.
+pub(crate) fn jobs_in(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &job_resource())
+}
+
+fn job_resource() -> ApiResource {
+    ApiResource::erase::<StatefulJob>(&())
+}
+
+/// All jobs of this operator.
+struct Operator {
+    ground: Ground,
+    events: Events,
+    defaults: Defaults,
+    held: watch::Receiver<BTreeSet<u32>>,
+    jobs: BTreeMap<String, Known>,
+}
+
+/// A job whose resource is there.
+struct Known {
+    declared: watch::Sender<Arc<Declared>>,
+    pods: Arc<PodStore>,
+    /// Runs while its shard is held.
+    task: Option<Task<()>>,
+    /// The list that it was seen in last.
+    round: u64,
+}
+
+/// From the watch of jobs of one scope.
+struct Heard {
+    scope: Arc<Scope>,
+    event: watcher::Event<DynamicObject>,
+}
+
+/// A namespace, or all.
+struct Scope {
+    namespace: Option<String>,
+    pods: Arc<PodStore>,
+}
+
+impl Operator {
+    async fn run(mut self, namespaces: Vec<String>) {
+        let (hear, mut heard) = mpsc::channel(EVENTS_MAX);
+        let scopes: Vec<Option<String>> = match namespaces.is_empty() {
+            true => vec![None],
+            false => namespaces.into_iter().map(Some).collect(),
+        };
+        let mut watches = Vec::new();
+        for namespace in scopes {
+            let scope = Arc::new(Scope { namespace, pods: Arc::default() });
+            watches.push(task::spawn(watch_scope(self.ground.client.clone(), scope, hear.clone())));
+        }
+        let mut round = 0;
+        loop {
+            tokio::select! {
+                Some(Heard { scope, event }) = heard.recv() => self.apply(&scope, event, &mut round),
+                changed = self.held.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.follow_leases();
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, scope: &Scope, event: watcher::Event<DynamicObject>, round: &mut u64) {
+        match event {
+            watcher::Event::Init => *round += 1,
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                self.declare(scope, &object, *round);
+            }
+            watcher::Event::Delete(object) => {
+                if let Some(uid) = &object.metadata.uid {
+                    self.forget(uid);
+                }
+            }
+            watcher::Event::InitDone => {
+                let is_gone = |known: &Known| {
+                    let in_scope = match &scope.namespace {
+                        Some(namespace) => known.declared.borrow().namespace == *namespace,
+                        None => true,
+                    };
+                    in_scope && known.round < *round
+                };
+                let gone = self.jobs.iter().filter(|(_, known)| is_gone(known));
+                let gone: Vec<String> = gone.map(|(uid, _)| uid.clone()).collect();
+                gone.iter().for_each(|uid| self.forget(uid));
+            }
+        }
+    }
+
+    fn declare(&mut self, scope: &Scope, object: &DynamicObject, round: u64) {
+        let Some(declared) = Declared::of(object, &self.defaults) else { return };
+        let uid = declared.uid.clone();
+        match self.jobs.get_mut(&uid) {
+            Some(known) => {
+                known.round = round;
+                known.declared.send_replace(Arc::new(declared));
+            }
+            None => {
+                let (declared, _) = watch::channel(Arc::new(declared));
+                let pods = Arc::clone(&scope.pods);
+                self.jobs.insert(uid, Known { declared, pods, task: None, round });
+                self.follow_leases();
+            }
+        }
+    }
+
+    fn forget(&mut self, uid: &str) {
+        if let Some(known) = self.jobs.remove(uid) {
+            // Its pods go with the resource that owns them.
+            known.pods.forget(uid);
+        }
+    }
+
+    /// Runs the jobs of held shards and no others.
+    fn follow_leases(&mut self) {
+        let held = self.held.borrow_and_update().clone();
+        for (uid, known) in &mut self.jobs {
+            let is_ours = held.contains(&lease::shard(uid));
+            if is_ours && known.task.is_none() {
+                let (declared, pods) = (known.declared.subscribe(), known.pods.subscribe(uid));
+                let job = JobTask::new(self.ground.clone(), self.events.clone(), declared, pods);
+                known.task = Some(task::spawn(job.run()));
+            } else if !is_ours {
+                // Dropping it is what ends it; its workers work on.
+                known.task = None;
+            }
+        }
+    }
+}
+
+/// Watches pods first: what a job's task sees of them at its start has to be all there is.
+async fn watch_scope(client: Client, scope: Arc<Scope>, hear: mpsc::Sender<Heard>) {
+    let labels = format!("{}={}", names::MANAGED_BY.0, names::MANAGED_BY.1);
+    let config = watcher::Config::default().labels(&labels);
+    let pods: Api<Pod> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let resource = job_resource();
+    let jobs: Api<DynamicObject> = match &scope.namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    let mut pods = watcher(pods, config).default_backoff().boxed();
+    loop {
+        match pods.try_next().await {
+            Ok(Some(event)) => {
+                scope.pods.apply(&event);
+                if matches!(event, watcher::Event::InitDone) {
+                    break;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => tracing::warn!("pods cannot be watched: {error}"),
+        }
+    }
+    let mut jobs = watcher(jobs, watcher::Config::default()).default_backoff().boxed();
+    loop {
+        tokio::select! {
+            event = pods.try_next() => match event {
+                Ok(Some(event)) => scope.pods.apply(&event),
+                Ok(None) => return,
+                Err(error) => tracing::warn!("pods cannot be watched: {error}"),
+            },
+            event = jobs.try_next() => match event {
+                Ok(Some(event)) => {
+                    let scope = Arc::clone(&scope);
+                    if hear.send(Heard { scope, event }).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => tracing::warn!("jobs cannot be watched: {error}"),
+            },
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Events about jobs: one at each change of phase. Their reasons are listed in
+//! docs/design/0014-operator.md.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use weir_crds::{Phase, StatefulJobStatus};
+
+use super::declared::Declared;
+
+/// Longest note; an API server takes 1024 bytes.
+const NOTE_CHARS_MAX: usize = 900;
+
+/// Publishes events.
+#[derive(Clone)]
+pub(crate) struct Events(Recorder);
+
+impl Events {
+    pub(crate) fn new(client: Client, instance: &str) -> Self {
+        let reporter = Reporter {
+            controller: "weir.dev/operator".to_owned(),
+            instance: Some(instance.to_owned()),
+        };
+        Self(Recorder::new(client, reporter))
+    }
+
+    /// A job has another phase.
+    pub(crate) async fn phase(&self, declared: &Declared, status: &StatefulJobStatus) {
+        let Some(phase) = status.phase else { return };
+        let is_stalled =
+            status.conditions.iter().any(|its| its.type_ == "Stalled" && its.status == "True");
+        let type_ = match phase {
+            Phase::Failed | Phase::Recovering => EventType::Warning,
+            _ if is_stalled => EventType::Warning,
+            _ => EventType::Normal,
+        };
+        let note = status.message.clone().unwrap_or_default();
+        self.publish(declared, type_, &format!("{phase:?}"), &note).await;
+    }
+
+    /// Something that somebody should look at.
+    pub(crate) async fn warn(&self, declared: &Declared, reason: &str, note: &str) {
+        self.publish(declared, EventType::Warning, reason, note).await;
+    }
+
+    async fn publish(&self, declared: &Declared, type_: EventType, reason: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE_CHARS_MAX).collect()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let job = ObjectReference {
+            api_version: Some("weir.dev/v1alpha1".to_owned()),
+            kind: Some("StatefulJob".to_owned()),
+            name: Some(declared.name.clone()),
+            namespace: Some(declared.namespace.clone()),
+            uid: Some(declared.uid.clone()),
+            ..ObjectReference::default()
+        };
+        if let Err(error) = self.0.publish(&event, &job).await {
+            // An event is a courtesy; in a namespace that ends none can be made.
+            tracing::info!(job = declared.name, "no event {reason}: {error}");
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The task of one job: observes, plans, acts, and shows what it sees, in a loop that wakes when its
+//! resource, its pods or its coordinator change, or something falls due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::json;
+use tokio::sync::watch;
+use weir_crds::StatefulJobStatus;
+use weir_engine::coordinator::status::Phase as Course;
+use weir_runtime::clock::{self, Instant};
+
+use super::cluster::GRACE_SECONDS;
+use super::declared::{Declared, version};
+use super::events::Events;
+use super::names;
+use super::plan::{self, Action, Deletion, End, Fit, Observed, Runner as Shown};
+use super::pods::Pods;
+use super::runner::{self, Ground, Runner};
+use super::status::{self, Seen};
+
+/// Numbers in a status are written no more often than this.
+const STATUS_EVERY: Duration = Duration::from_secs(30);
+/// A change that was asked for and is not reached by then is said to have stalled. The job runs on.
+const CHANGE_MAX: Duration = Duration::from_secs(600);
+/// How long a coordinator that takes over what ran before may be busy with it until that is shown.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// How long the deletion of a job's state may take before the resource is let go without it.
+const DELETION_MAX_SECONDS: i64 = 300;
+/// Pauses after something that failed: the first, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What a job's task works with.
+pub(crate) struct JobTask {
+    ground: Ground,
+    events: Events,
+    declared: watch::Receiver<Arc<Declared>>,
+    pods: watch::Receiver<Pods>,
+    runner: Option<Runner>,
+    started: Instant,
+    fit: Option<Fit>,
+    is_clean: bool,
+    /// What the API server has, as far as this task knows.
+    status: StatefulJobStatus,
+    /// The version of the resource that it was seen in.
+    status_version: u64,
+    written: Option<Instant>,
+    retry: Retry,
+    /// Since when a change is under way.
+    changing: Option<Instant>,
+    /// The running generation of workers, and its first checkpoint number.
+    began: Option<(u64, u64)>,
+    checkpoint: Option<(u64, Timestamp)>,
+}
+
+/// The pause after something that failed.
+struct Retry {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Retry {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.until = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    fn reset(&mut self) {
+        *self = Self { pause: PAUSE_FIRST, until: None };
+    }
+}
+
+impl JobTask {
+    pub(crate) fn new(
+        ground: Ground,
+        events: Events,
+        declared: watch::Receiver<Arc<Declared>>,
+        pods: watch::Receiver<Pods>,
+    ) -> Self {
+        let (status, status_version) = {
+            let first = declared.borrow();
+            (first.status.clone(), first.resource_version)
+        };
+        Self {
+            ground,
+            events,
+            declared,
+            pods,
+            runner: None,
+            started: clock::now(),
+            fit: None,
+            is_clean: false,
+            status,
+            status_version,
+            written: None,
+            retry: Retry { pause: PAUSE_FIRST, until: None },
+            changing: None,
+            began: None,
+            checkpoint: None,
+        }
+    }
+
+    /// Until it is aborted: the resource is gone, or another operator's.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let declared = Arc::clone(&self.declared.borrow_and_update());
+            self.follow(&declared);
+            let seen = self.observe(&declared);
+            let actions = plan::plan(&seen);
+            let acted = !actions.is_empty();
+            for action in actions {
+                self.act(&declared, action).await;
+            }
+            let seen = if acted { self.observe(&declared) } else { seen };
+            self.show(&declared, &seen).await;
+            if !acted {
+                self.wait().await;
+            }
+        }
+    }
+
+    /// What is live in a coordinator, and what another wish makes worth another attempt.
+    fn follow(&mut self, declared: &Declared) {
+        if declared.resource_version >= self.status_version {
+            self.status.clone_from(&declared.status);
+            self.status_version = declared.resource_version;
+        }
+        if self.status.observed_generation != declared.wish.generation {
+            self.retry.reset();
+        }
+        if let (Some(runner), Ok(job)) = (&mut self.runner, &declared.job) {
+            runner.follow(&declared.wish, &job.template);
+        }
+    }
+
+    fn observe(&mut self, declared: &Declared) -> Observed {
+        let pods = Arc::clone(&self.pods.borrow_and_update());
+        let runner = self.runner.as_ref().map_or(Shown::None, Runner::observe);
+        let now = clock::now();
+        let rests = matches!(
+            &runner,
+            Shown::Over { end: End::Refused(_) | End::Elsewhere(_) | End::Fenced(_), .. }
+        );
+        if rests && self.retry.until.is_none() {
+            self.retry.begin(now);
+        }
+        let is_late = |at: i64| clock::wall_ms() / 1_000 >= at + DELETION_MAX_SECONDS;
+        let deletion = declared
+            .deleted_at
+            .map(|at| Deletion { is_clean: self.is_clean, is_late: is_late(at) });
+        Observed {
+            wish: declared.wish.clone(),
+            deletion,
+            has_finalizer: declared.has_finalizer,
+            policy: declared.policy,
+            suspend: declared.suspend,
+            wanted: declared.job.as_ref().map(|job| job.wanted).map_err(Clone::clone),
+            pods: pods.values().filter(|pod| !pod.is_ending && pod.end.is_none()).count(),
+            has_pods: !pods.is_empty(),
+            runner,
+            fit: self.fit.clone(),
+            may_retry: self.retry.is_over(now),
+        }
+    }
+
+    async fn act(&mut self, declared: &Declared, action: Action) {
+        tracing::info!(job = declared.name, namespace = declared.namespace, "{action:?}");
+        let now = clock::now();
+        let done = match action {
+            Action::AddFinalizer => self.finalizer(declared, true).await,
+            Action::RemoveFinalizer => self.finalizer(declared, false).await,
+            Action::Start { suspend } => {
+                if let Ok(job) = &declared.job {
+                    let pods = self.pods.clone();
+                    self.runner = Some(Runner::start(&self.ground, declared, job, pods, suspend));
+                    self.started = clock::now();
+                    self.fit = None;
+                    self.retry.until = None;
+                }
+                Ok(())
+            }
+            Action::Drop => {
+                self.runner = None;
+                Ok(())
+            }
+            Action::Retarget(target) => {
+                self.runner.iter_mut().for_each(|runner| runner.retarget(target));
+                Ok(())
+            }
+            Action::Suspend => {
+                self.runner.iter_mut().for_each(Runner::suspend);
+                Ok(())
+            }
+            Action::CheckFit => {
+                self.check_fit(declared).await;
+                Ok(())
+            }
+            Action::DeletePods => self.delete_pods(declared).await,
+            Action::DeleteState => self.delete_state(declared).await,
+        };
+        if let Err(why) = done {
+            tracing::warn!(job = declared.name, namespace = declared.namespace, "{why}");
+            self.retry.begin(now);
+            // Whatever failed, it is not tried at once.
+            clock::sleep(PAUSE_FIRST).await;
+        }
+    }
+
+    async fn check_fit(&mut self, declared: &Declared) {
+        let Ok(job) = &declared.job else { return };
+        let found = runner::fits(&self.ground, declared, job).await;
+        if found.is_err() {
+            self.retry.begin(clock::now());
+        }
+        self.fit = Some(Fit { form: job.wanted.form, found });
+    }
+
+    async fn finalizer(&mut self, declared: &Declared, wanted: bool) -> Result<(), String> {
+        if !wanted && declared.deleted_at.is_some() && !self.is_clean {
+            self.events.warn(declared, "StateKept", &left_behind(declared)).await;
+        }
+        let finalizers = if wanted { vec![names::FINALIZER] } else { Vec::new() };
+        let patch = json!({
+            "apiVersion": "weir.dev/v1alpha1",
+            "kind": "StatefulJob",
+            "metadata": {"uid": declared.uid, "finalizers": finalizers},
+        });
+        let parameters = PatchParams::apply(names::FINALIZER_MANAGER).force();
+        let jobs = super::jobs_in(&self.ground.client, &declared.namespace);
+        let patched = jobs.patch(&declared.name, &parameters, &Patch::Apply(&patch)).await;
+        match patched {
+            Ok(_) => {
+                // The next look is at the resource as it is then.
+                let _ = clock::timeout(PAUSE_FIRST, self.declared.changed()).await;
+                self.declared.mark_changed();
+                Ok(())
+            }
+            // It is gone, or another one has its name.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                clock::sleep(PAUSE_FIRST).await;
+                Ok(())
+            }
+            Err(error) => Err(format!("cannot change the finalizer: {error}")),
+        }
+    }
+
+    async fn delete_pods(&mut self, declared: &Declared) -> Result<(), String> {
+        let pods: Api<Pod> = Api::namespaced(self.ground.client.clone(), &declared.namespace);
+        let seen = Arc::clone(&self.pods.borrow());
+        for pod in seen.values().filter(|pod| !pod.is_ending) {
+            let preconditions =
+                Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
+            let grace_period_seconds = Some(GRACE_SECONDS);
+            let parameters =
+                DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::default() };
+            match pods.delete(&pod.name, &parameters).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(format!("cannot delete pod {}: {error}", pod.name)),
+            }
+        }
+        // The watch shows it in a moment.
+        let _ = clock::timeout(PAUSE_FIRST, self.pods.changed()).await;
+        Ok(())
+    }
+
+    async fn delete_state(&mut self, declared: &Declared) -> Result<(), String> {
+        let Ok(job) = &declared.job else {
+            let why = "the resource says nothing that can be run, so nobody knows its state";
+            return Err(why.to_owned());
+        };
+        runner::delete_state(&self.ground, declared, job).await?;
+        self.is_clean = true;
+        Ok(())
+    }
+
+    async fn show(&mut self, declared: &Declared, seen: &Observed) {
+        if self.is_settling(seen) {
+            return;
+        }
+        let more = self.look(declared, seen);
+        let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+        let shown = status::status(seen, &more, &self.status, now);
+        if shown == self.status {
+            return;
+        }
+        let is_transition = status::is_transition(&self.status, &shown);
+        let is_due = self.written.is_none_or(|at| clock::now() >= at + STATUS_EVERY);
+        if is_transition || is_due {
+            self.write(declared, shown).await;
+        }
+    }
+
+    /// Whether what is shown already will most likely be right again in a moment: an operator that
+    /// starts has nothing to tell of a job that goes on, nor another look at one that stays refused.
+    fn is_settling(&self, seen: &Observed) -> bool {
+        let is_busy = match &seen.runner {
+            Shown::Live(live) => match &live.shows {
+                Ok(status) => matches!(status.phase, Course::Starting | Course::Adopting),
+                Err(_) => true,
+            },
+            Shown::None | Shown::Over { .. } => false,
+        };
+        let is_stalled =
+            self.status.conditions.iter().any(|its| its.type_ == "Stalled" && its.status == "True");
+        let is_told = self.status.observed_generation == seen.wish.generation
+            && (self.status.phase == Some(weir_crds::Phase::Running) || is_stalled);
+        is_busy && is_told && clock::now() < self.started + SETTLE_MAX
+    }
+
+    /// What the status shows beside what the plan sees.
+    fn look(&mut self, declared: &Declared, seen: &Observed) -> Seen {
+        let pods = Arc::clone(&self.pods.borrow());
+        let living = || pods.values().filter(|pod| pod.end.is_none() && !pod.is_ending);
+        let form = declared.job.as_ref().ok().map(|job| &job.template.hash);
+        let outdated = living().filter(|pod| form.is_some_and(|form| pod.template != *form));
+        let shows = match &seen.runner {
+            Shown::Live(live) => live.shows.as_ref().ok(),
+            _ => None,
+        };
+        if let Some(status) = shows {
+            let (generation, last) = (status.generation.0, status.checkpoint.0);
+            if status.phase == Course::Running && self.began.is_none_or(|its| its.0 != generation) {
+                // Taken over as it was shown: no checkpoint may come if nothing changes any more.
+                let is_known = self.status.generation == Some(generation)
+                    && self
+                        .status
+                        .conditions
+                        .iter()
+                        .any(|its| its.type_ == "Ready" && its.status == "True");
+                self.began = Some((generation, if is_known { 0 } else { last }));
+            }
+            if last > 0 && self.checkpoint.is_none_or(|its| its.0 != last) {
+                let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+                let is_known =
+                    self.status.last_checkpoint.as_ref().is_some_and(|its| its.id == last);
+                self.checkpoint = (!is_known).then_some((last, now));
+            }
+        }
+        let has_checkpoint = match (shows, self.began) {
+            (Some(status), Some((generation, first))) => {
+                status.generation.0 == generation && status.checkpoint.0 > first
+            }
+            _ => false,
+        };
+        let mut more = Seen {
+            job: declared.name.clone(),
+            outdated: outdated.count(),
+            trouble: living().find_map(|pod| {
+                let trouble = pod.trouble.as_ref()?;
+                Some(format!("pod {}: {trouble}", pod.name))
+            }),
+            is_late: false,
+            has_checkpoint,
+            checkpoint_seen: self.checkpoint,
+        };
+        more.is_late = self.is_late(seen, &more);
+        more
+    }
+
+    /// Whether what is under way takes longer than it may.
+    fn is_late(&mut self, seen: &Observed, more: &Seen) -> bool {
+        if !status::is_under_way(seen, more) {
+            self.changing = None;
+            return false;
+        }
+        let since = *self.changing.get_or_insert_with(clock::now);
+        clock::now() >= since + CHANGE_MAX
+    }
+
+    async fn write(&mut self, declared: &Declared, shown: StatefulJobStatus) {
+        let patch = json!({
+            "apiVersion": "weir.dev/v1alpha1",
+            "kind": "StatefulJob",
+            "metadata": {"uid": declared.uid},
+            "status": shown,
+        });
+        let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
+        let jobs = super::jobs_in(&self.ground.client, &declared.namespace);
+        let before = self.status.phase;
+        let patched = jobs.patch_status(&declared.name, &parameters, &Patch::Apply(&patch)).await;
+        self.written = Some(clock::now());
+        match patched {
+            Ok(object) => {
+                let object: DynamicObject = object;
+                self.status_version = version(object.metadata.resource_version.as_deref());
+                if before != shown.phase {
+                    self.events.phase(declared, &shown).await;
+                }
+                self.status = shown;
+            }
+            // It is gone, or another one has its name: nothing to show.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => {
+                tracing::warn!(job = declared.name, "cannot write the status: {error}");
+                clock::sleep(PAUSE_FIRST).await;
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        let retry = self.retry.until.filter(|until| *until > clock::now());
+        let late = self.changing.map(|since| since + CHANGE_MAX);
+        let late = late.filter(|late| *late > clock::now());
+        let shown = match &self.runner {
+            // Numbers that were held back.
+            Some(_) => self.written.map(|at| at + STATUS_EVERY).filter(|at| *at > clock::now()),
+            None => None,
+        };
+        let deletion = self.declared.borrow().deleted_at.map(|_| clock::now() + PAUSE_MAX);
+        let settled = Some(self.started + SETTLE_MAX).filter(|at| *at > clock::now());
+        let due = [retry, late, shown, deletion, settled].into_iter().flatten().min();
+        let due = async {
+            match due {
+                Some(due) => clock::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let runner = async {
+            match &mut self.runner {
+                Some(runner) => runner.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let is_over = tokio::select! {
+            changed = self.declared.changed() => changed.is_err(),
+            changed = self.pods.changed() => changed.is_err(),
+            () = runner => false,
+            () = due => false,
+        };
+        if is_over {
+            // Whoever dropped the channel aborts this task next.
+            std::future::pending().await
+        }
+    }
+}
+
+/// What to do about state that is left when a resource had to be let go.
+fn left_behind(declared: &Declared) -> String {
+    match &declared.job {
+        Ok(job) if declared.policy == weir_crds::DeletionPolicy::Delete => {
+            format!("the state is still there; delete it by hand: {}", job.state_uri)
+        }
+        Ok(job) => format!("the state is kept; weir state gc {} tidies it", job.state_uri),
+        Err(_) => "the state, if there is any, was not deleted".to_owned(),
+    }
+}

@@ -1,0 +1,262 @@
+//! Which jobs are this operator's: jobs are spread over shards by the uid of their resource, and each
+//! shard has a lease. Leases keep two operators out of each other's way; that nothing goes wrong when
+//! both believe to hold one is the journal's business.
+//!
+//! Every holder also has a lease of its own, so that each knows how many there are and takes no more
+//! than its share.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, ListParams, PostParams};
+use tokio::sync::watch;
+use weir_runtime::clock::{self, Instant};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Shards; their number is fixed, since operators of two versions share them during an upgrade.
+const SHARDS: u32 = 4;
+/// A lease that was not renewed for this long is nobody's.
+const LEASE_MAX: Duration = Duration::from_secs(15);
+/// From renewal to renewal.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// Without a renewal for this long a shard is let go: before another one can take it.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "weir");
+const ROLE: &str = "weir.dev/lease";
+
+/// The shard of a job.
+pub(crate) fn shard(uid: &str) -> u32 {
+    u32::try_from(xxh3_64(uid.as_bytes()) % u64::from(SHARDS)).unwrap_or_default()
+}
+
+/// The leases of one operator.
+pub(crate) struct Leases {
+    api: Api<Lease>,
+    /// Tells this operator from the others.
+    identity: String,
+    held: watch::Sender<BTreeSet<u32>>,
+    renewed: Option<Instant>,
+}
+
+/// A lease as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    name: String,
+    holder: Option<String>,
+    renewed: Option<Timestamp>,
+    version: Option<String>,
+    is_member: bool,
+}
+
+impl Found {
+    fn of(lease: &Lease) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let labels = lease.metadata.labels.clone().unwrap_or_default();
+        Self {
+            name: lease.metadata.name.clone().unwrap_or_default(),
+            holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
+            renewed: spec.renew_time.map(|time| time.0),
+            version: lease.metadata.resource_version.clone(),
+            is_member: labels.get(ROLE).is_some_and(|role| role == "member"),
+        }
+    }
+
+    /// Whether its holder has renewed it lately, as far as two clocks can tell.
+    fn is_live(&self, now: Timestamp) -> bool {
+        let age = |renewed: Timestamp| now.as_millisecond() - renewed.as_millisecond();
+        let limit = i64::try_from(LEASE_MAX.as_millis()).unwrap_or(i64::MAX);
+        self.holder.is_some() && self.renewed.is_some_and(|renewed| age(renewed) < limit)
+    }
+}
+
+/// What to do with the leases: those to take or renew, and those to let go. Pure.
+fn choose(found: &[Found], identity: &str, now: Timestamp) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    let is_other = |its: &&Found| its.holder.as_deref() != Some(identity);
+    let others = found.iter().filter(|its| its.is_member && its.is_live(now)).filter(is_other);
+    let members = u32::try_from(others.count()).unwrap_or(SHARDS).saturating_add(1);
+    let share = SHARDS.div_ceil(members) as usize;
+    let of = |shard: u32| found.iter().find(|its| its.name == shard_name(shard));
+    let holds = |shard: &u32| of(*shard).is_some_and(|its| its.holder.as_deref() == Some(identity));
+    let is_free = |shard: &u32| of(*shard).is_none_or(|its| !its.is_live(now));
+    let own: Vec<u32> = (0..SHARDS).filter(holds).collect();
+    let free = (0..SHARDS).filter(|shard| !holds(shard) && is_free(shard));
+    let wanted: BTreeSet<u32> = own.iter().copied().chain(free).take(share).collect();
+    let let_go = own.into_iter().filter(|shard| !wanted.contains(shard)).collect();
+    (wanted, let_go)
+}
+
+fn shard_name(shard: u32) -> String {
+    format!("weir-shard-{shard}")
+}
+
+impl Leases {
+    pub(crate) fn new(api: Api<Lease>, identity: String) -> (Self, watch::Receiver<BTreeSet<u32>>) {
+        let (held, shown) = watch::channel(BTreeSet::new());
+        (Self { api, identity, held, renewed: None }, shown)
+    }
+
+    /// Takes and renews, for ever.
+    pub(crate) async fn run(&mut self) {
+        loop {
+            match clock::timeout(RENEW_EVERY, self.round()).await {
+                Ok(Ok(())) => self.renewed = Some(clock::now()),
+                Ok(Err(error)) => tracing::warn!("leases cannot be renewed: {error}"),
+                Err(_) => tracing::warn!("leases cannot be renewed in time"),
+            }
+            if self.renewed.is_none_or(|renewed| clock::now() >= renewed + HOLD_MAX) {
+                self.hold(BTreeSet::new());
+            }
+            clock::sleep(RENEW_EVERY).await;
+        }
+    }
+
+    /// Lets go of all, so that another one need not wait.
+    pub(crate) async fn release(&mut self) {
+        self.hold(BTreeSet::new());
+        let Ok(found) = self.found().await else { return };
+        let own = found.iter().filter(|its| its.holder.as_deref() == Some(&self.identity));
+        for lease in own {
+            if lease.is_member {
+                let _ = self.api.delete(&lease.name, &kube::api::DeleteParams::default()).await;
+            } else if let Err(error) = self.write(&lease.name, Some(lease), "").await {
+                tracing::info!(lease = lease.name, "not released: {error}");
+            }
+        }
+    }
+
+    async fn found(&self) -> Result<Vec<Found>, kube::Error> {
+        let parameters = ListParams::default().labels(ROLE);
+        Ok(self.api.list(&parameters).await?.items.iter().map(Found::of).collect())
+    }
+
+    async fn round(&mut self) -> Result<(), kube::Error> {
+        let found = self.found().await?;
+        let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+        let by_name = |name: &str| found.iter().find(|its| its.name == name);
+        let own = format!("weir-member-{}", self.identity);
+        self.write(&own, by_name(&own), &self.identity).await?;
+        let (wanted, let_go) = choose(&found, &self.identity, now);
+        let mut held = BTreeSet::new();
+        for shard in wanted {
+            let name = shard_name(shard);
+            match self.write(&name, by_name(&name), &self.identity).await {
+                Ok(()) => drop(held.insert(shard)),
+                // Somebody else was quicker.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.hold(held);
+        for shard in let_go {
+            let name = shard_name(shard);
+            self.write(&name, by_name(&name), "").await?;
+        }
+        self.drop_dead(&found, now).await;
+        Ok(())
+    }
+
+    /// Members that are long gone leave a lease behind.
+    async fn drop_dead(&self, found: &[Found], now: Timestamp) {
+        for dead in found.iter().filter(|its| its.is_member && !its.is_live(now)) {
+            if dead.holder.as_deref() != Some(&self.identity) {
+                let _ = self.api.delete(&dead.name, &kube::api::DeleteParams::default()).await;
+            }
+        }
+    }
+
+    fn hold(&self, held: BTreeSet<u32>) {
+        self.held.send_if_modified(|shown| {
+            let differs = *shown != held;
+            if differs {
+                tracing::info!("shards held: {held:?}");
+                *shown = held;
+            }
+            differs
+        });
+    }
+
+    /// Writes a lease unless it has changed since it was found.
+    async fn write(
+        &self,
+        name: &str,
+        before: Option<&Found>,
+        holder: &str,
+    ) -> Result<(), kube::Error> {
+        let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+        let role = if name.starts_with("weir-member-") { "member" } else { "shard" };
+        let labels = [(LABEL.0, LABEL.1), (ROLE, role)];
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                resource_version: before.and_then(|its| its.version.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: i32::try_from(LEASE_MAX.as_secs()).ok(),
+                renew_time: Some(MicroTime(now)),
+                ..LeaseSpec::default()
+            }),
+        };
+        let parameters = PostParams::default();
+        match before {
+            Some(_) => self.api.replace(name, &parameters, &lease).await.map(drop),
+            None => self.api.create(&parameters, &lease).await.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn lease(name: String, holder: &str, renewed: i64) -> Found {
+        Found {
+            is_member: name.starts_with("weir-member-"),
+            name,
+            holder: Some(holder.to_owned()).filter(|holder| !holder.is_empty()),
+            renewed: Some(at(renewed)),
+            version: None,
+        }
+    }
+
+    fn member(name: &str, renewed: i64) -> Found {
+        lease(format!("weir-member-{name}"), name, renewed)
+    }
+
+    fn set(shards: &[u32]) -> BTreeSet<u32> {
+        shards.iter().copied().collect()
+    }
+
+    #[test]
+    fn one_alone_takes_all() {
+        assert_eq!(choose(&[], "a", at(100)), (set(&[0, 1, 2, 3]), set(&[])));
+    }
+
+    #[test]
+    fn a_second_one_gets_its_share() {
+        let mut found: Vec<Found> = (0..4).map(|shard| lease(shard_name(shard), "a", 99)).collect();
+        found.extend([member("a", 99), member("b", 99)]);
+        assert_eq!(choose(&found, "b", at(100)), (set(&[]), set(&[])), "all are held");
+        assert_eq!(choose(&found, "a", at(100)), (set(&[0, 1]), set(&[2, 3])));
+        found[2].holder = None;
+        found[3].holder = None;
+        assert_eq!(choose(&found, "b", at(100)), (set(&[2, 3]), set(&[])));
+    }
+
+    #[test]
+    fn what_a_dead_one_held_is_taken_over() {
+        let mut found: Vec<Found> = (0..4).map(|shard| lease(shard_name(shard), "a", 80)).collect();
+        found.extend([member("a", 80), member("b", 99)]);
+        assert_eq!(choose(&found, "b", at(94)), (set(&[]), set(&[])), "it may still live");
+        assert_eq!(choose(&found, "b", at(95)), (set(&[0, 1, 2, 3]), set(&[])));
+    }
+}

@@ -1,0 +1,62 @@
+//! Names, labels and annotations of what the operator makes. They are seen by users and by operators
+//! of other versions: docs/design/0014-operator.md lists them.
+
+/// Field manager of objects that the operator makes.
+pub(crate) const MANAGER: &str = "weir-operator";
+/// Field manager of a job's status.
+pub(crate) const STATUS_MANAGER: &str = "weir-operator-status";
+/// Field manager of a job's finalizer.
+pub(crate) const FINALIZER_MANAGER: &str = "weir-operator-finalizer";
+
+/// Finalizer of jobs whose state goes with them.
+pub(crate) const FINALIZER: &str = "weir.dev/state";
+
+/// Label of everything that the operator makes.
+pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "weir");
+/// Label of pods: which part they play.
+pub(crate) const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "worker");
+/// Label: the job's name.
+pub(crate) const JOB: &str = "weir.dev/job";
+/// Label: the uid of the job's resource; a job deleted and made again has other pods.
+pub(crate) const JOB_UID: &str = "weir.dev/job-uid";
+/// Label of pods: the worker's place among the job's workers.
+pub(crate) const ORDINAL: &str = "weir.dev/ordinal";
+/// Label of pods: the worker process.
+pub(crate) const INCARNATION: &str = "weir.dev/incarnation";
+/// Label of pods: the form that it was started in.
+pub(crate) const TEMPLATE: &str = "weir.dev/template";
+
+/// Annotation of jobs: another value restarts all workers, new ones first.
+pub(crate) const RESTART: &str = "weir.dev/restart";
+/// Annotation of the job's secret: when its certificate was made, in seconds since 1970.
+pub(crate) const ISSUED: &str = "weir.dev/issued";
+
+/// Port of a worker's service.
+pub(crate) const PORT: u16 = 7410;
+/// Port of a worker's probes and metrics.
+pub(crate) const METRICS_PORT: u16 = 7411;
+
+/// Folder in a pod with the certificate.
+pub(crate) const TLS_FOLDER: &str = "/var/run/weir/tls";
+/// Folder in a pod with a folder for each secret of a store.
+pub(crate) const STORES_FOLDER: &str = "/var/run/weir/stores";
+
+/// The secret with a job's token and certificate.
+pub(crate) fn job_secret(job: &str) -> String {
+    format!("{job}-weir-tls")
+}
+
+/// The secret, in the operator's namespace, with the authority of a namespace.
+pub(crate) fn authority_secret(namespace: &str) -> String {
+    format!("weir-authority-{namespace}")
+}
+
+/// The pod of a worker process. A name is never used twice.
+pub(crate) fn pod(job: &str, incarnation: &str) -> String {
+    format!("{job}-{incarnation}")
+}
+
+/// Selects the pods of a job's workers.
+pub(crate) fn selector(job: &str) -> String {
+    format!("{}={},{JOB}={job}", COMPONENT.0, COMPONENT.1)
+}

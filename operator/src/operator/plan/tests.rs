@@ -1,0 +1,213 @@
+//! The plan, by table: what the resource says × what is there.
+
+use weir_engine::pipeline::spec::CheckpointPolicy;
+
+use super::*;
+
+fn wanted(form: u64, replicas: u32) -> Wanted {
+    let checkpoint = CheckpointPolicy {
+        interval_ms: 1,
+        timeout_ms: 1,
+        min_pause_ms: 0,
+        retained: 1,
+        tolerable_failures: None,
+    };
+    Wanted { form, target: Target { replicas, slots: 1, checkpoint } }
+}
+
+fn wish(generation: i64) -> Wish {
+    Wish { generation, restart: None }
+}
+
+fn live(form: u64) -> Runner {
+    let shows = Ok(Box::new(Status::default()));
+    Runner::Live(Live { wanted: wanted(form, 2), is_suspending: false, shows })
+}
+
+fn waiting(form: u64) -> Runner {
+    let shows = Err("no answer".to_owned());
+    Runner::Live(Live { wanted: wanted(form, 2), is_suspending: false, shows })
+}
+
+fn suspending() -> Runner {
+    let shows = Ok(Box::new(Status::default()));
+    Runner::Live(Live { wanted: wanted(1, 2), is_suspending: true, shows })
+}
+
+fn over(generation: i64, end: End) -> Runner {
+    Runner::Over { wish: wish(generation), end }
+}
+
+fn why() -> String {
+    "why".to_owned()
+}
+
+/// A healthy job; each case changes what it is about.
+fn steady() -> Observed {
+    Observed {
+        wish: wish(1),
+        deletion: None,
+        has_finalizer: false,
+        policy: DeletionPolicy::Retain,
+        suspend: false,
+        wanted: Ok(wanted(1, 2)),
+        pods: 2,
+        has_pods: true,
+        runner: live(1),
+        fit: None,
+        may_retry: false,
+    }
+}
+
+const START: Action = Action::Start { suspend: false };
+
+#[track_caller]
+fn check(what: &str, seen: Observed, actions: &[Action]) {
+    assert_eq!(plan(&seen), actions, "{what}: {seen:?}");
+}
+
+/// Each state of the coordinator × each thing that a resource can say.
+#[test]
+fn a_coordinator_follows_its_resource() {
+    use Action::{CheckFit, Drop, Suspend};
+    let lead = Action::Start { suspend: true };
+    let failed = || over(1, End::Failed(why()));
+    let refused = || over(1, End::Refused(why()));
+    let finished = || over(1, End::Finished(why()));
+    let suspended = || over(1, End::Suspended);
+    let elsewhere = || over(1, End::Elsewhere(why()));
+    let fenced = || over(1, End::Fenced(why()));
+    type State<'a> = &'a dyn Fn() -> Runner;
+    // As it is, suspended, wider, of another form, with a problem.
+    let table: [(&str, State<'_>, [Vec<Action>; 5]); 10] = [
+        (
+            "none",
+            &|| Runner::None,
+            [vec![START], vec![lead.clone()], vec![START], vec![START], vec![]],
+        ),
+        ("live", &|| live(1), [vec![], vec![Suspend], vec![retarget()], vec![CheckFit], vec![]]),
+        (
+            "waiting",
+            &|| waiting(1),
+            [vec![], vec![Suspend], vec![retarget()], vec![Drop, START], vec![]],
+        ),
+        ("suspending", &suspending, [vec![], vec![], vec![], vec![], vec![]]),
+        (
+            "suspended",
+            &suspended,
+            [vec![START], vec![lead.clone()], vec![START], vec![START], vec![]],
+        ),
+        ("finished", &finished, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
+        ("failed", &failed, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
+        ("refused", &refused, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
+        ("elsewhere", &elsewhere, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
+        ("fenced", &fenced, [vec![], vec![lead], vec![START], vec![START], vec![]]),
+    ];
+    for (name, runner, [same, suspend, wider, other, problem]) in table {
+        let seen = || Observed { runner: runner(), ..steady() };
+        let newer = || Observed { wish: wish(2), ..seen() };
+        check(name, seen(), &same);
+        check(name, Observed { suspend: true, ..newer() }, &suspend);
+        check(name, Observed { wanted: Ok(wanted(1, 5)), ..newer() }, &wider);
+        check(name, Observed { wanted: Ok(wanted(2, 2)), ..newer() }, &other);
+        check(name, Observed { wanted: Err(why()), ..newer() }, &problem);
+        let idle = Observed { suspend: true, pods: 0, ..newer() };
+        let is_live = matches!(idle.runner, Runner::Live(_));
+        check(name, idle, if is_live { &suspend } else { &[] });
+    }
+}
+
+fn retarget() -> Action {
+    Action::Retarget(wanted(1, 5).target)
+}
+
+#[test]
+fn what_failed_by_itself_is_tried_again_after_a_pause_and_what_gave_up_is_not() {
+    for (end, actions) in [
+        (End::Refused(why()), vec![START]),
+        (End::Elsewhere(why()), vec![START]),
+        (End::Fenced(why()), vec![START]),
+        (End::Failed(why()), vec![]),
+        (End::Finished(why()), vec![]),
+    ] {
+        let seen = Observed { runner: over(1, end), may_retry: true, ..steady() };
+        check("after the pause", seen, &actions);
+    }
+}
+
+#[test]
+fn a_restart_by_annotation_begins_a_failed_job_again() {
+    let again = Wish { generation: 1, restart: Some("now".to_owned()) };
+    let runner = over(1, End::Failed(why()));
+    check("restart", Observed { wish: again, runner, ..steady() }, &[START]);
+}
+
+#[test]
+fn another_form_is_taken_over_if_it_fits_and_else_the_job_goes_on_as_it_was() {
+    let other = || Observed { wanted: Ok(wanted(2, 2)), ..steady() };
+    let fit = |form, found| Some(Fit { form, found });
+    let fits = Observed { fit: fit(2, Ok(())), ..other() };
+    check("fits", fits, &[Action::Drop, START]);
+    let refused = Observed { fit: fit(2, Err(why())), ..other() };
+    assert_eq!(refusal(&refused), Some("why"));
+    check("looked at again", Observed { may_retry: true, ..refused.clone() }, &[Action::CheckFit]);
+    check("does not fit", refused.clone(), &[]);
+    let back = Observed { wanted: Ok(wanted(1, 2)), ..refused };
+    assert_eq!(refusal(&back), None, "a commit alone cures it");
+    check("back", back, &[]);
+    let newer = Observed { wanted: Ok(wanted(3, 2)), fit: fit(2, Err(why())), ..steady() };
+    assert_eq!(refusal(&newer), None);
+    check("another one again", newer, &[Action::CheckFit]);
+}
+
+/// A→B→C is C: what is planned for a resource does not depend on what it said before.
+#[test]
+fn the_way_does_not_matter() {
+    let direct = Observed { wanted: Ok(wanted(1, 4)), wish: wish(3), ..steady() };
+    let mut over_b = steady();
+    for (generation, replicas) in [(2, 7), (3, 4)] {
+        over_b.wish = wish(generation);
+        over_b.wanted = Ok(wanted(1, replicas));
+    }
+    assert_eq!(plan(&direct), plan(&over_b));
+    let Runner::Live(live) = &mut over_b.runner else { unreachable!("it is live") };
+    live.wanted = wanted(1, 4);
+    assert_eq!(plan(&over_b), [], "reached");
+}
+
+#[test]
+fn a_finalizer_stands_exactly_where_state_goes_with_the_resource() {
+    let delete = DeletionPolicy::Delete;
+    check("wanted", Observed { policy: delete, ..steady() }, &[Action::AddFinalizer]);
+    check("there", Observed { policy: delete, has_finalizer: true, ..steady() }, &[]);
+    check("no more", Observed { has_finalizer: true, ..steady() }, &[Action::RemoveFinalizer]);
+}
+
+#[test]
+fn a_deletion_ends_in_each_case() {
+    use Action::{DeletePods, DeleteState, Drop, RemoveFinalizer};
+    let deleting = |policy, is_clean, is_late| Observed {
+        deletion: Some(Deletion { is_clean, is_late }),
+        has_finalizer: policy == DeletionPolicy::Delete,
+        policy,
+        pods: 0,
+        has_pods: false,
+        runner: Runner::None,
+        may_retry: true,
+        ..steady()
+    };
+    let delete = |is_clean, is_late| deleting(DeletionPolicy::Delete, is_clean, is_late);
+    check("retain", deleting(DeletionPolicy::Retain, false, false), &[]);
+    let kept = Observed { has_finalizer: true, ..deleting(DeletionPolicy::Retain, false, false) };
+    check("retain after all", kept, &[RemoveFinalizer]);
+    let running = Observed { runner: live(1), pods: 2, has_pods: true, ..delete(false, false) };
+    check("running", running, &[Drop, DeletePods]);
+    check("workers end", Observed { has_pods: true, ..delete(false, false) }, &[]);
+    check("workers gone", delete(false, false), &[DeleteState]);
+    check("pause", Observed { may_retry: false, ..delete(false, false) }, &[]);
+    check("state gone", delete(true, false), &[RemoveFinalizer]);
+    let stuck = Observed { pods: 1, ..delete(false, true) };
+    check("late", stuck, &[DeletePods, RemoveFinalizer]);
+    let wrong = Observed { wanted: Err(why()), suspend: true, ..delete(false, false) };
+    check("a wrong resource", wrong, &[DeleteState]);
+}

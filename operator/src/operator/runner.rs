@@ -1,0 +1,393 @@
+//! A job's coordinator in this process: a task that begins the job and runs it, the same as in `weir
+//! run`, over the job's pods. Dropping it is like a crash: its workers work on, and the next one goes
+//! on with them as the journal says.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::Api;
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use weir_engine::coordinator::begin::fresh::{self, FreshError};
+use weir_engine::coordinator::begin::{
+    BeginError, Begun, Job, Request, begin, check_fit, present_owner,
+};
+use weir_engine::coordinator::print::Print;
+use weir_engine::coordinator::run::{Outside, Target, Wanted as Order, run_job};
+use weir_engine::coordinator::status::{Phase, Status};
+use weir_engine::network::grpc::GrpcNetwork;
+use weir_engine::network::tls::{Tls, TlsError};
+use weir_engine::objects::{Objects, RealObjects, SecretObjects, place};
+use weir_runtime::clock;
+use weir_runtime::task::{self, Task};
+use weir_state::journal::record::Authority;
+use weir_state::journal::{JournalError, Root};
+use weir_state::objects::{Place, StoreError, StoreOptions, open};
+
+use super::cluster::KubeCluster;
+use super::declared::{Declared, DeclaredJob};
+use super::plan::{End, Live, Runner as Shown, Wanted, Wish};
+use super::pods::Pods;
+use super::secrets::{self, Identity, KubeSecrets, SecretError};
+use super::template::{Template, owner};
+use crate::credentials::SecretStore;
+use crate::exit::chain;
+
+/// How often a running job's certificates are looked at.
+const IDENTITY_EVERY: Duration = Duration::from_secs(6 * 3_600);
+/// Pauses between two attempts to begin: the first, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What all coordinators share.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) client: Client,
+    /// The operator's own namespace.
+    pub(crate) namespace: String,
+    /// Tells this cluster from others.
+    pub(crate) cluster: String,
+}
+
+/// A coordinator and how it is steered.
+pub(crate) struct Runner {
+    wish: Wish,
+    wanted: Wanted,
+    is_suspending: bool,
+    order: watch::Sender<Order>,
+    target: watch::Sender<Target>,
+    template: watch::Sender<Arc<Template>>,
+    shows: watch::Receiver<Shows>,
+    _task: Task<()>,
+}
+
+/// What a coordinator lets see.
+#[derive(Clone, Debug)]
+enum Shows {
+    Beginning(String),
+    Running(Box<Status>),
+    Over(End),
+}
+
+/// Why a job can't begin now.
+#[derive(Debug, thiserror::Error)]
+enum RunnerError {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("the certificates cannot be used")]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    #[error("spec.state.uri: {0}")]
+    Uri(String),
+    #[error("spec.state.uri: the state cannot be used")]
+    State(#[source] StoreError),
+    #[error("the earlier owner {owner} cannot be looked for")]
+    Owner {
+        owner: String,
+        #[source]
+        cause: Box<kube::Error>,
+    },
+}
+
+impl Runner {
+    /// Begins.
+    pub(crate) fn start(
+        ground: &Ground,
+        declared: &Declared,
+        job: &DeclaredJob,
+        pods: watch::Receiver<Pods>,
+        suspend: bool,
+    ) -> Self {
+        let (order, ordered) = watch::channel(if suspend { Order::Suspend } else { Order::Run });
+        let (target, wanted) = watch::channel(job.wanted.target);
+        let (template, form) = watch::channel(Arc::new(job.template.clone()));
+        let (show, shows) = watch::channel(Shows::Beginning("it begins".to_owned()));
+        let course = Course {
+            ground: ground.clone(),
+            declared: declared.clone(),
+            job: job.clone(),
+            ordered,
+            wanted,
+            form,
+            pods,
+            show,
+        };
+        Self {
+            wish: declared.wish.clone(),
+            wanted: job.wanted,
+            is_suspending: suspend,
+            order,
+            target,
+            template,
+            shows,
+            _task: task::spawn(course.run()),
+        }
+    }
+
+    /// What the plan has to know of it.
+    pub(crate) fn observe(&self) -> Shown {
+        let shows = match &*self.shows.borrow() {
+            Shows::Over(end) => {
+                return Shown::Over { wish: self.wish.clone(), end: end.clone() };
+            }
+            Shows::Beginning(why) => Err(why.clone()),
+            Shows::Running(status) => Ok(status.clone()),
+        };
+        Shown::Live(Live { wanted: self.wanted, is_suspending: self.is_suspending, shows })
+    }
+
+    /// The pods' form and the wish; both may change while it runs.
+    pub(crate) fn follow(&mut self, wish: &Wish, template: &Template) {
+        if !matches!(*self.shows.borrow(), Shows::Over(_)) {
+            self.wish.clone_from(wish);
+        }
+        self.template.send_if_modified(|form| {
+            let differs = **form != *template;
+            if differs {
+                *form = Arc::new(template.clone());
+            }
+            differs
+        });
+    }
+
+    pub(crate) fn retarget(&mut self, target: Target) {
+        self.wanted.target = target;
+        self.target.send_replace(target);
+    }
+
+    pub(crate) fn suspend(&mut self) {
+        self.is_suspending = true;
+        self.order.send_replace(Order::Suspend);
+    }
+
+    /// Waits until `observe` would give something else.
+    pub(crate) async fn changed(&mut self) {
+        if self.shows.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// The task of a coordinator.
+struct Course {
+    ground: Ground,
+    declared: Declared,
+    job: DeclaredJob,
+    ordered: watch::Receiver<Order>,
+    wanted: watch::Receiver<Target>,
+    form: watch::Receiver<Arc<Template>>,
+    pods: watch::Receiver<Pods>,
+    show: watch::Sender<Shows>,
+}
+
+impl Course {
+    async fn run(self) {
+        let mut pause = PAUSE_FIRST;
+        let (begun, tls) = loop {
+            let error = match Box::pin(self.begin()).await {
+                Ok(begun) => break begun,
+                Err(error) => error,
+            };
+            let why = chain(&error);
+            tracing::warn!(job = self.declared.name, "cannot begin: {why}");
+            if let Some(end) = end_of(&error, &why) {
+                self.show.send_replace(Shows::Over(end));
+                return;
+            }
+            self.show.send_replace(Shows::Beginning(why));
+            clock::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        };
+        let end = match begun {
+            Begun::Finished(summary) => End::Finished(summary.to_string()),
+            Begun::Ready(job) => Box::pin(self.drive(*job, &tls)).await,
+        };
+        self.show.send_replace(Shows::Over(end));
+    }
+
+    async fn begin(&self) -> Result<(Begun, Arc<Tls>), RunnerError> {
+        let (mut request, tls) = request(&self.ground, &self.declared, &self.job).await?;
+        // What was changed meanwhile counts from the start.
+        let Target { replicas, slots, checkpoint } = *self.wanted.borrow();
+        let spec = &mut request.spec;
+        (spec.replicas, spec.slots, spec.checkpoint) = (replicas, slots, checkpoint);
+        Ok((begin(request).await?, tls))
+    }
+
+    async fn drive(&self, job: Job, tls: &Tls) -> End {
+        let pods: Api<Pod> = Api::namespaced(self.ground.client.clone(), &self.declared.namespace);
+        let mut cluster = KubeCluster::new(pods, self.form.clone(), self.pods.clone());
+        let (status, mut shown) = watch::channel(Status::default());
+        let mut wanted = self.ordered.clone();
+        // Whoever is to suspend from the start has to hear of it.
+        wanted.mark_changed();
+        let outside = Outside { wanted, target: self.wanted.clone(), status, print: Box::new(Log) };
+        let running = Box::pin(run_job(job, &mut cluster, outside));
+        let show = async {
+            loop {
+                let status = Box::new(shown.borrow_and_update().clone());
+                self.show.send_replace(Shows::Running(status));
+                if shown.changed().await.is_err() {
+                    std::future::pending().await
+                }
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = running => outcome,
+            () = show => return End::Fenced("its status ended".to_owned()),
+            () = self.renew(tls) => return End::Fenced("its certificates ended".to_owned()),
+        };
+        match outcome.phase {
+            Phase::Finished => End::Finished(outcome.summary.to_string()),
+            Phase::Suspended => End::Suspended,
+            Phase::Failed(why) => End::Failed(why),
+            Phase::Fenced(why) => End::Fenced(why),
+            other => End::Failed(format!("it ended while {other}, which is a bug in Weir")),
+        }
+    }
+}
+
+impl Course {
+    /// Keeps the job's certificates young, for ever.
+    async fn renew(&self, tls: &Tls) {
+        loop {
+            clock::sleep(IDENTITY_EVERY).await;
+            match identity(&self.ground, &self.declared).await {
+                Ok(identity) => {
+                    if let Err(error) = tls.replace(&identity.pem) {
+                        tracing::warn!("the old certificate is used on: {}", chain(&error));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("certificates cannot be looked at: {}", chain(&error));
+                }
+            }
+        }
+    }
+}
+
+/// How it ends, unless trying again may help.
+fn end_of(error: &RunnerError, why: &str) -> Option<End> {
+    match error {
+        RunnerError::Begin(BeginError::Journal(JournalError::OwnedElsewhere { .. })) => {
+            Some(End::Elsewhere(why.to_owned()))
+        }
+        RunnerError::Begin(error) if error.is_bad_input() => Some(End::Refused(why.to_owned())),
+        RunnerError::Uri(_) => Some(End::Refused(why.to_owned())),
+        RunnerError::State(cause) if !cause.is_transient() => Some(End::Refused(why.to_owned())),
+        _ => None,
+    }
+}
+
+/// Whether the job as it is declared now would be taken. Second: try again, nothing is known.
+pub(crate) async fn fits(
+    ground: &Ground,
+    declared: &Declared,
+    job: &DeclaredJob,
+) -> Result<(), String> {
+    let checked = async { Ok(check_fit(&request(ground, declared, job).await?.0).await?) };
+    checked.await.map_err(|error: RunnerError| chain(&error))
+}
+
+/// Deletes the state of a job; its output stays.
+pub(crate) async fn delete_state(
+    ground: &Ground,
+    declared: &Declared,
+    job: &DeclaredJob,
+) -> Result<(), String> {
+    let objects = objects(ground, &declared.namespace);
+    let place = state_place(&*objects, job).await.map_err(|error| chain(&error))?;
+    let owner = owner_id(ground, declared);
+    let deleted = fresh::delete_state(&job.spec.name, &Root::new(place), &owner).await;
+    deleted.map_err(|error: FreshError| chain(&error))
+}
+
+async fn request(
+    ground: &Ground,
+    declared: &Declared,
+    job: &DeclaredJob,
+) -> Result<(Request, Arc<Tls>), RunnerError> {
+    let objects = objects(ground, &declared.namespace);
+    let place = state_place(&*objects, job).await?;
+    let root = Root::new(place);
+    let authority = authority(ground, declared, &root).await?;
+    let identity = identity(ground, declared).await?;
+    let tls = Tls::new(&identity.pem)?;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let request = Request {
+        spec: job.spec.clone(),
+        root,
+        state_uri: job.state_uri.clone(),
+        state_store: job.state_store.clone(),
+        base_folder: "/".to_owned(),
+        owner: owner_id(ground, declared),
+        authority,
+        objects,
+        network: GrpcNetwork::secured(Arc::clone(&tls), listen),
+        token: identity.token,
+    };
+    Ok((request, tls))
+}
+
+async fn identity(ground: &Ground, declared: &Declared) -> Result<Identity, SecretError> {
+    let whom = secrets::Owner {
+        namespace: declared.namespace.clone(),
+        job: declared.name.clone(),
+        reference: owner(&declared.name, &declared.uid),
+    };
+    secrets::identity(&ground.client, &ground.namespace, &whom).await
+}
+
+fn objects(ground: &Ground, namespace: &str) -> Arc<dyn Objects> {
+    let secrets: Api<Secret> = Api::namespaced(ground.client.clone(), namespace);
+    let secrets = Arc::new(SecretStore(Arc::new(KubeSecrets(secrets))));
+    Arc::new(SecretObjects { real: RealObjects { base_folder: PathBuf::from("/") }, secrets })
+}
+
+async fn state_place(objects: &dyn Objects, job: &DeclaredJob) -> Result<Place, RunnerError> {
+    if job.state_uri.starts_with("s3://") {
+        let place = place(objects, &job.state_uri, &job.state_store);
+        return place.map_err(|error| RunnerError::Uri(error.to_string()));
+    }
+    open(&job.state_uri, &StoreOptions::default()).await.map_err(RunnerError::State)
+}
+
+/// Who owns the state of a job of this cluster.
+fn owner_id(ground: &Ground, declared: &Declared) -> String {
+    let Declared { namespace, name, uid, .. } = declared;
+    format!("{}/{namespace}/{name}/{uid}", ground.cluster)
+}
+
+/// An owner of this cluster whose resource is no more provably is gone.
+async fn authority(
+    ground: &Ground,
+    declared: &Declared,
+    root: &Root,
+) -> Result<Authority, RunnerError> {
+    let Some(owner) = present_owner(root).await? else { return Ok(Authority::Owner) };
+    let parts: Vec<&str> = owner.split('/').collect();
+    let [cluster, namespace, name, uid] = parts[..] else { return Ok(Authority::Owner) };
+    if cluster != ground.cluster || uid == declared.uid {
+        return Ok(Authority::Owner);
+    }
+    let jobs = super::jobs_in(&ground.client, namespace);
+    let found = jobs.get_metadata_opt(name).await;
+    let found = found
+        .map_err(|cause| RunnerError::Owner { owner: owner.clone(), cause: Box::new(cause) })?;
+    let lives = found.is_some_and(|found| found.uid().as_deref() == Some(uid));
+    Ok(if lives { Authority::Owner } else { Authority::PreviousOwnerGone })
+}
+
+/// Rows of `print` sinks: nobody reads an operator's standard output.
+struct Log;
+
+impl Print for Log {
+    fn print(&mut self, step: &str, lines: &[u8]) -> std::io::Result<()> {
+        tracing::info!(step, "{}", String::from_utf8_lossy(lines).trim_end());
+        Ok(())
+    }
+}

@@ -1,0 +1,297 @@
+//! What is shown of a job: phase, conditions, numbers. Pure; nothing is ever decided from it.
+//!
+//! The conditions are made so that kstatus (`helm --wait`, Flux) and Argo CD tell the same: `Stalled`
+//! is failed, `Reconciling` is in progress, and both are false where the job is as it was asked to
+//! be. docs/design/0014-operator.md has the table; its test is this file's.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use weir_crds::{
+    Acknowledged, CheckpointStatus, Phase, RescaleStatus, StatefulJobStatus, WidthStatus,
+};
+use weir_engine::coordinator::status::{Phase as Course, Status};
+
+use super::names;
+use super::plan::{End, Observed, Runner, refusal};
+
+/// What the status needs beside what the plan sees.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// The job's name.
+    pub(crate) job: String,
+    /// Pods in another form than is wanted.
+    pub(crate) outdated: usize,
+    /// Why a pod does not start.
+    pub(crate) trouble: Option<String>,
+    /// A change has waited longer than its deadline.
+    pub(crate) is_late: bool,
+    /// A checkpoint was completed since the present generation of workers began.
+    pub(crate) has_checkpoint: bool,
+    /// When the last checkpoint was first seen.
+    pub(crate) checkpoint_seen: Option<(u64, Timestamp)>,
+}
+
+/// A condition without its times.
+struct Shown {
+    type_: &'static str,
+    is: bool,
+    reason: &'static str,
+    message: String,
+}
+
+/// Where a job is, and why, in a word and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    phase: Phase,
+    reason: &'static str,
+    message: String,
+    /// Why it will not go on by itself.
+    stalled: Option<&'static str>,
+    is_ready: bool,
+}
+
+/// The status to be shown; `now` is for conditions that change.
+pub(crate) fn status(
+    seen: &Observed,
+    more: &Seen,
+    before: &StatefulJobStatus,
+    now: Timestamp,
+) -> StatefulJobStatus {
+    let place = place(seen, more);
+    let shows = match &seen.runner {
+        Runner::Live(live) => live.shows.as_ref().ok().map(AsRef::as_ref),
+        Runner::None | Runner::Over { .. } => None,
+    };
+    let conditions = conditions(seen, more, &place, shows);
+    let keep = |shown: Shown| keep_time(shown, seen.wish.generation, before, now);
+    StatefulJobStatus {
+        observed_generation: seen.wish.generation,
+        phase: Some(place.phase),
+        replicas: Some(shows.map_or(0, |status| status.workers_ready)),
+        selector: Some(names::selector(&more.job)),
+        generation: shows.map(|status| status.generation.0).or(before.generation),
+        last_checkpoint: checkpoint(more).or_else(|| before.last_checkpoint.clone()),
+        last_rescale: shows.and_then(rescale).or(before.last_rescale),
+        restarts: shows.map(restarts).or(before.restarts),
+        acknowledged: acknowledged(seen, more, before),
+        message: Some(place.message),
+        conditions: conditions.into_iter().map(keep).collect(),
+    }
+}
+
+/// Whether the difference has to be written at once; numbers that move can wait.
+pub(crate) fn is_transition(before: &StatefulJobStatus, now: &StatefulJobStatus) -> bool {
+    let quiet = |status: &StatefulJobStatus| {
+        let mut status = status.clone();
+        status.last_checkpoint = None;
+        status.message = None;
+        for condition in &mut status.conditions {
+            condition.message.clear();
+        }
+        status
+    };
+    quiet(before) != quiet(now)
+}
+
+/// Whether something that was asked for is not reached yet.
+pub(crate) fn is_under_way(seen: &Observed, more: &Seen) -> bool {
+    let place = place(seen, &Seen { is_late: false, ..more.clone() });
+    !place.is_ready && place.stalled.is_none() && place.phase != Phase::Deleting
+}
+
+fn place(seen: &Observed, more: &Seen) -> Place {
+    if seen.deletion.is_some() {
+        let message = "its workers end, and what goes with it is deleted".to_owned();
+        return going(Phase::Deleting, "Deleting", message);
+    }
+    let mut place = match &seen.runner {
+        Runner::Live(live) => match &live.shows {
+            Ok(status) => running(seen, more, status),
+            Err(why) => going(Phase::Pending, "Beginning", why.clone()),
+        },
+        _ if seen.suspend => done(Phase::Suspended, "Suspended", "no worker runs".to_owned()),
+        Runner::None => going(Phase::Pending, "Beginning", "it begins".to_owned()),
+        Runner::Over { end, .. } => over(end),
+    };
+    if let Some(why) = refusal(seen) {
+        why.clone_into(&mut place.message);
+        place.stalled = Some("SpecRefused");
+        place.is_ready = false;
+    } else if more.is_late && !place.is_ready {
+        place.stalled = Some("DeadlineExceeded");
+    }
+    place
+}
+
+fn going(phase: Phase, reason: &'static str, message: String) -> Place {
+    Place { phase, reason, message, stalled: None, is_ready: false }
+}
+
+fn done(phase: Phase, reason: &'static str, message: String) -> Place {
+    Place { phase, reason, message, stalled: None, is_ready: true }
+}
+
+fn over(end: &End) -> Place {
+    let stalled = |phase, reason, message: &String| Place {
+        stalled: Some(reason),
+        ..going(phase, reason, message.clone())
+    };
+    match end {
+        End::Finished(summary) => done(Phase::Finished, "Finished", summary.clone()),
+        End::Suspended => going(Phase::Pending, "Beginning", "it goes on".to_owned()),
+        End::Failed(why) => stalled(Phase::Failed, "Failed", why),
+        End::Refused(why) => stalled(Phase::Pending, "SpecRefused", why),
+        End::Elsewhere(why) => stalled(Phase::Pending, "StateOwnedElsewhere", why),
+        End::Fenced(why) => going(Phase::Recovering, "Fenced", why.clone()),
+    }
+}
+
+fn running(seen: &Observed, more: &Seen, status: &Status) -> Place {
+    let numbers = || {
+        format!(
+            "{} of {} workers, {} rows in at {}/s, {} out, checkpoint {}",
+            status.workers_ready,
+            status.workers_wanted,
+            status.rows_in,
+            status.rows_per_second,
+            status.rows_out,
+            status.checkpoint.0,
+        )
+    };
+    let words = |otherwise: &dyn Fn() -> String| match (&more.trouble, status.message.as_str()) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, "") => otherwise(),
+        (None, message) => message.to_owned(),
+    };
+    let is_reached = match &seen.wanted {
+        Ok(wanted) => wanted.target.replicas == status.workers_ready && more.outdated == 0,
+        Err(_) => true,
+    };
+    match &status.phase {
+        Course::Adopting => going(Phase::Recovering, "Adopting", words(&numbers)),
+        Course::Starting if more.trouble.is_some() => {
+            going(Phase::Starting, "PodsNotStarting", words(&numbers))
+        }
+        Course::Starting => going(Phase::Starting, "Starting", words(&|| "it starts".to_owned())),
+        Course::Recovering => {
+            going(Phase::Recovering, "Recovering", words(&|| "it recovers".to_owned()))
+        }
+        Course::Rescaling => going(Phase::Rescaling, "Rescaling", words(&numbers)),
+        Course::Suspending => {
+            going(Phase::Suspending, "Suspending", "a last checkpoint is taken".to_owned())
+        }
+        Course::Running if !is_reached && more.trouble.is_some() => {
+            going(Phase::Rescaling, "PodsNotStarting", words(&numbers))
+        }
+        Course::Running if !is_reached => {
+            going(Phase::Rescaling, "WaitingForWorkers", words(&numbers))
+        }
+        Course::Running if !more.has_checkpoint => {
+            going(Phase::Running, "WaitingForCheckpoint", words(&numbers))
+        }
+        Course::Running => done(Phase::Running, "Running", numbers()),
+        // The coordinator is about to say how it ended.
+        Course::Suspended | Course::Finished | Course::Failed(_) | Course::Fenced(_) => {
+            going(Phase::Running, "Ending", numbers())
+        }
+    }
+}
+
+fn conditions(seen: &Observed, more: &Seen, place: &Place, shows: Option<&Status>) -> Vec<Shown> {
+    let shown =
+        |type_, is, reason, message: &str| Shown { type_, is, reason, message: message.to_owned() };
+    let is_stalled = place.stalled.is_some();
+    let reason = place.stalled.unwrap_or(place.reason);
+    // Failures and lost workers are no change that somebody asked for.
+    let is_asked = !matches!(place.phase, Phase::Recovering | Phase::Failed);
+    let is_reconciling = !place.is_ready && !is_stalled && is_asked;
+    let failures = shows.map_or(0, |status| status.checkpoint_failures);
+    let is_suspended = seen.suspend && place.phase == Phase::Suspended;
+    let healthy = match failures {
+        0 => shown("CheckpointsHealthy", true, "NoFailures", ""),
+        _ => {
+            let message = format!("{failures} checkpoints in a row have failed");
+            shown("CheckpointsHealthy", false, "Failing", &message)
+        }
+    };
+    let stalled = match (place.stalled, &more.trouble) {
+        (Some("DeadlineExceeded"), Some(trouble)) => trouble,
+        _ => &place.message,
+    };
+    let ready = if place.is_ready && shows.is_some() { "" } else { place.message.as_str() };
+    vec![
+        shown("Ready", place.is_ready, reason, ready),
+        shown(
+            "Reconciling",
+            is_reconciling,
+            reason,
+            if is_reconciling { &place.message } else { "" },
+        ),
+        shown("Stalled", is_stalled, reason, if is_stalled { stalled } else { "" }),
+        healthy,
+        shown(
+            "Suspended",
+            is_suspended,
+            if is_suspended { "Suspended" } else { "NotSuspended" },
+            "",
+        ),
+    ]
+}
+
+/// A condition changes its time only with its status.
+fn keep_time(
+    shown: Shown,
+    generation: i64,
+    before: &StatefulJobStatus,
+    now: Timestamp,
+) -> Condition {
+    let status = if shown.is { "True" } else { "False" };
+    let old = before.conditions.iter().find(|old| old.type_ == shown.type_);
+    let old = old.filter(|old| old.status == status);
+    Condition {
+        type_: shown.type_.to_owned(),
+        status: status.to_owned(),
+        reason: shown.reason.to_owned(),
+        message: shown.message,
+        observed_generation: Some(generation),
+        last_transition_time: old
+            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
+    }
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn checkpoint(more: &Seen) -> Option<CheckpointStatus> {
+    let (id, time) = more.checkpoint_seen?;
+    Some(CheckpointStatus { id, time: Some(Time(whole_seconds(time))) })
+}
+
+fn rescale(status: &Status) -> Option<RescaleStatus> {
+    let last = status.last_rescale?;
+    let width = |(replicas, slots)| WidthStatus { replicas, slots };
+    Some(RescaleStatus {
+        from: width(last.from),
+        to: width(last.to),
+        pause_ms: last.pause_ms,
+        cut_wait_ms: last.cut_wait_ms,
+    })
+}
+
+fn restarts(status: &Status) -> u32 {
+    u32::try_from(status.restarts).unwrap_or(u32::MAX)
+}
+
+/// A restart is done when no pod in an older form is left.
+fn acknowledged(seen: &Observed, more: &Seen, before: &StatefulJobStatus) -> Option<Acknowledged> {
+    let mut acknowledged = before.acknowledged.clone().unwrap_or_default();
+    let is_running = matches!(&seen.runner, Runner::Live(live) if live.shows.is_ok());
+    if is_running && more.outdated == 0 && more.has_checkpoint {
+        acknowledged.restart.clone_from(&seen.wish.restart);
+    }
+    (acknowledged != Acknowledged::default()).then_some(acknowledged)
+}
+
+#[cfg(test)]
+mod tests;

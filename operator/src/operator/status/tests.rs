@@ -1,0 +1,156 @@
+//! Phases and conditions, by table, with what kstatus makes of them.
+
+use weir_crds::DeletionPolicy;
+use weir_engine::coordinator::run::Target;
+use weir_engine::pipeline::spec::CheckpointPolicy;
+use weir_state::ids::CheckpointId;
+
+use super::super::plan::{Deletion, Fit, Live, Wanted, Wish};
+use super::*;
+
+fn wanted(form: u64) -> Wanted {
+    let checkpoint = CheckpointPolicy {
+        interval_ms: 1,
+        timeout_ms: 1,
+        min_pause_ms: 0,
+        retained: 1,
+        tolerable_failures: None,
+    };
+    Wanted { form, target: Target { replicas: 2, slots: 1, checkpoint } }
+}
+
+fn live(phase: Course) -> Runner {
+    let status = Status {
+        phase,
+        workers_wanted: 2,
+        workers_ready: 2,
+        checkpoint: CheckpointId(7),
+        ..Status::default()
+    };
+    Runner::Live(Live { wanted: wanted(1), is_suspending: false, shows: Ok(Box::new(status)) })
+}
+
+fn observed(runner: Runner) -> Observed {
+    Observed {
+        wish: Wish { generation: 4, restart: None },
+        deletion: None,
+        has_finalizer: false,
+        policy: DeletionPolicy::Retain,
+        suspend: false,
+        wanted: Ok(wanted(1)),
+        pods: 2,
+        has_pods: true,
+        runner,
+        fit: None,
+        may_retry: false,
+    }
+}
+
+fn over(end: End) -> Observed {
+    observed(Runner::Over { wish: Wish::default(), end })
+}
+
+fn more() -> Seen {
+    Seen { job: "j".to_owned(), has_checkpoint: true, ..Seen::default() }
+}
+
+/// What kstatus says of a resource with these conditions, as `status.Compute` does it.
+fn kstatus(status: &StatefulJobStatus, is_deleting: bool) -> &'static str {
+    let is = |type_: &str| {
+        status.conditions.iter().any(|its| its.type_ == type_ && its.status == "True")
+    };
+    match () {
+        () if is_deleting => "Terminating",
+        () if is("Reconciling") => "InProgress",
+        () if is("Stalled") => "Failed",
+        () if is("Ready") => "Current",
+        () => "InProgress",
+    }
+}
+
+fn why() -> String {
+    "why".to_owned()
+}
+
+#[test]
+fn each_place_has_its_phase_its_conditions_and_its_kstatus() {
+    let suspended = Observed { suspend: true, pods: 0, ..observed(Runner::None) };
+    let refused = Observed {
+        wanted: Ok(wanted(2)),
+        fit: Some(Fit { form: 2, found: Err(why()) }),
+        ..observed(live(Course::Running))
+    };
+    let deletion = Some(Deletion { is_clean: false, is_late: false });
+    let deleting = Observed { deletion, ..observed(live(Course::Running)) };
+    let wrong = Observed { wanted: Err(why()), ..observed(Runner::None) };
+    let outdated = Seen { outdated: 1, ..more() };
+    let young = Seen { has_checkpoint: false, ..more() };
+    let stuck = Seen { trouble: Some(why()), ..outdated.clone() };
+    let late = Seen { is_late: true, ..outdated.clone() };
+    use Phase::*;
+    let table = [
+        (observed(Runner::None), more(), Pending, "Beginning", "InProgress"),
+        (observed(live(Course::Starting)), more(), Starting, "Starting", "InProgress"),
+        (observed(live(Course::Running)), young, Running, "WaitingForCheckpoint", "InProgress"),
+        (observed(live(Course::Running)), more(), Running, "Running", "Current"),
+        (observed(live(Course::Running)), outdated, Rescaling, "WaitingForWorkers", "InProgress"),
+        (
+            observed(live(Course::Running)),
+            stuck.clone(),
+            Rescaling,
+            "PodsNotStarting",
+            "InProgress",
+        ),
+        (observed(live(Course::Starting)), stuck, Starting, "PodsNotStarting", "InProgress"),
+        (observed(live(Course::Running)), late, Rescaling, "DeadlineExceeded", "Failed"),
+        (observed(live(Course::Rescaling)), more(), Rescaling, "Rescaling", "InProgress"),
+        (observed(live(Course::Recovering)), more(), Recovering, "Recovering", "InProgress"),
+        (observed(live(Course::Suspending)), more(), Suspending, "Suspending", "InProgress"),
+        (suspended, more(), Suspended, "Suspended", "Current"),
+        (over(End::Finished(why())), more(), Finished, "Finished", "Current"),
+        (over(End::Failed(why())), more(), Failed, "Failed", "Failed"),
+        (over(End::Refused(why())), more(), Pending, "SpecRefused", "Failed"),
+        (over(End::Elsewhere(why())), more(), Pending, "StateOwnedElsewhere", "Failed"),
+        (over(End::Fenced(why())), more(), Recovering, "Fenced", "InProgress"),
+        (refused, more(), Running, "SpecRefused", "Failed"),
+        (wrong, more(), Pending, "SpecRefused", "Failed"),
+        (deleting, more(), Deleting, "Deleting", "Terminating"),
+    ];
+    for (seen, more, phase, reason, said) in table {
+        let now = Timestamp::from_second(100).unwrap();
+        let shown = status(&seen, &more, &StatefulJobStatus::default(), now);
+        assert_eq!(shown.phase, Some(phase), "{seen:?}");
+        assert_eq!(shown.observed_generation, 4);
+        assert_eq!(kstatus(&shown, seen.deletion.is_some()), said, "{phase:?}: {shown:?}");
+        let ready = &shown.conditions[0];
+        assert_eq!((ready.type_.as_str(), ready.reason.as_str()), ("Ready", reason), "{seen:?}");
+        assert_eq!(ready.status == "True", said == "Current", "{seen:?}");
+        let again = status(&seen, &more, &shown, Timestamp::from_second(200).unwrap());
+        assert_eq!(again, shown, "nothing new is nothing to write");
+    }
+}
+
+#[test]
+fn numbers_can_wait_and_transitions_cannot() {
+    let now = Timestamp::from_second(100).unwrap();
+    let running = || observed(live(Course::Running));
+    let before = status(&running(), &more(), &StatefulJobStatus::default(), now);
+    let newer = Seen { checkpoint_seen: Some((9, now)), ..more() };
+    let moved = status(&running(), &newer, &before, now);
+    assert_ne!(moved, before);
+    assert!(!is_transition(&before, &moved));
+    let lost = status(&observed(live(Course::Recovering)), &more(), &before, now);
+    assert!(is_transition(&before, &lost));
+}
+
+#[test]
+fn a_restart_is_acknowledged_when_all_workers_are_new() {
+    let now = Timestamp::from_second(100).unwrap();
+    let mut seen = observed(live(Course::Running));
+    seen.wish.restart = Some("monday".to_owned());
+    let outdated = Seen { outdated: 1, ..more() };
+    let before = status(&seen, &outdated, &StatefulJobStatus::default(), now);
+    assert_eq!(before.acknowledged, None);
+    let done = status(&seen, &more(), &before, now);
+    assert_eq!(done.acknowledged.unwrap().restart.as_deref(), Some("monday"));
+}

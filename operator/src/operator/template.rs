@@ -1,0 +1,277 @@
+//! What a worker's pod looks like. Pure.
+//!
+//! Two pods of the same form have the same hash. It is made of what the user said alone, so that a
+//! newer operator, whose pods may look another way, restarts nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::{Value, json};
+use weir_crds::{StatefulJob, WorkerSpec};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::names;
+
+/// Memory of a worker beside its state, when the user gives no resources.
+const MEMORY_BESIDE_STATE_BYTES: u64 = 256 << 20;
+/// From SIGTERM to SIGKILL: a worker hands its work over for up to 25 s.
+const GRACE_SECONDS: i64 = 30;
+/// The user that the image runs as.
+const USER: i64 = 65_532;
+
+/// The form of a job's pods.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Template {
+    /// Tells forms apart.
+    pub(crate) hash: String,
+    namespace: String,
+    job: String,
+    uid: String,
+    spec: PodSpec,
+}
+
+/// What a template is made from.
+pub(crate) struct Source<'a> {
+    /// The job as its resource says it.
+    pub(crate) job: &'a StatefulJob,
+    pub(crate) namespace: &'a str,
+    pub(crate) uid: &'a str,
+    /// Secrets of its stores.
+    pub(crate) secrets: &'a BTreeSet<String>,
+    /// The value of the annotation that restarts workers.
+    pub(crate) restart: Option<&'a str>,
+    /// The image of jobs that name none.
+    pub(crate) default_image: &'a str,
+}
+
+impl Template {
+    /// The form that a job wants; or what is wrong with `spec.worker`, in one sentence.
+    pub(crate) fn of(source: &Source<'_>) -> Result<Self, String> {
+        let name = source.job.metadata.name.clone().unwrap_or_default();
+        let worker = &source.job.spec.worker;
+        let memory_bytes = source.job.spec.state.memory.as_bytes();
+        let said = json!({
+            "worker": worker,
+            "memory": memory_bytes,
+            "secrets": source.secrets,
+            "restart": source.restart,
+        });
+        let spec = spec(source, worker, &name, memory_bytes);
+        let spec = serde_json::from_value(spec)
+            .map_err(|error| format!("spec.worker: no pod can be made of it: {error}"))?;
+        Ok(Self {
+            hash: format!("{:016x}", xxh3_64(said.to_string().as_bytes())),
+            namespace: source.namespace.to_owned(),
+            job: name,
+            uid: source.uid.to_owned(),
+            spec,
+        })
+    }
+
+    /// The pod of a worker process.
+    pub(crate) fn pod(&self, ordinal: u32, incarnation: &str) -> Pod {
+        let mut spec = self.spec.clone();
+        if let Some(container) = spec.containers.first_mut() {
+            container.args = Some(args(ordinal, incarnation));
+        }
+        let labels = [
+            names::MANAGED_BY,
+            names::COMPONENT,
+            (names::JOB, self.job.as_str()),
+            (names::JOB_UID, self.uid.as_str()),
+            (names::ORDINAL, &ordinal.to_string()),
+            (names::INCARNATION, incarnation),
+            (names::TEMPLATE, self.hash.as_str()),
+        ];
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Pod {
+            metadata: ObjectMeta {
+                name: Some(names::pod(&self.job, incarnation)),
+                namespace: Some(self.namespace.clone()),
+                labels: Some(labels.into_iter().map(owned).collect()),
+                owner_references: Some(vec![owner(&self.job, &self.uid)]),
+                ..ObjectMeta::default()
+            },
+            spec: Some(spec),
+            status: None,
+        }
+    }
+}
+
+/// What ties an object to its job: it goes when the resource goes.
+pub(crate) fn owner(job: &str, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: "weir.dev/v1alpha1".to_owned(),
+        kind: "StatefulJob".to_owned(),
+        name: job.to_owned(),
+        uid: uid.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    }
+}
+
+fn args(ordinal: u32, incarnation: &str) -> Vec<String> {
+    let listen = format!("0.0.0.0:{}", names::PORT);
+    let ordinal = ordinal.to_string();
+    let args = [
+        ["worker", "--ordinal"].as_slice(),
+        &[&ordinal, "--listen", &listen, "--tls", names::TLS_FOLDER],
+        &["--stores", names::STORES_FOLDER, "--incarnation", incarnation],
+    ];
+    args.concat().into_iter().map(str::to_owned).collect()
+}
+
+fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) -> Value {
+    let selector: BTreeMap<&str, &str> = BTreeMap::from([(names::JOB, job), names::COMPONENT]);
+    let spread = worker.topology_spread.iter().map(|constraint| {
+        let mut constraint = constraint.0.clone();
+        constraint.entry("labelSelector").or_insert_with(|| json!({"matchLabels": selector}));
+        constraint
+    });
+    let stores = source.secrets.iter().enumerate().map(|(index, secret)| {
+        json!({"name": format!("store-{index}"), "secret": {"secretName": secret, "optional": true}})
+    });
+    let items = ["ca.crt", "tls.crt", "tls.key"].map(|key| json!({"key": key, "path": key}));
+    let certificate = json!({"name": "tls", "secret": {
+        "secretName": names::job_secret(job),
+        "items": items,
+    }});
+    let temporary = json!({"name": "tmp", "emptyDir": {}});
+    let volumes: Vec<Value> = [certificate, temporary].into_iter().chain(stores).collect();
+    json!({
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "serviceAccountName": worker.service_account_name,
+        "priorityClassName": worker.priority_class_name,
+        "imagePullSecrets": worker.image_pull_secrets,
+        "nodeSelector": worker.node_selector,
+        "tolerations": worker.tolerations,
+        "affinity": worker.affinity,
+        "topologySpreadConstraints": spread.collect::<Vec<_>>(),
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container(source, worker, job, memory_bytes)],
+        "volumes": volumes,
+    })
+}
+
+fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) -> Value {
+    let request = (memory_bytes + MEMORY_BESIDE_STATE_BYTES).to_string();
+    let resources = match &worker.resources {
+        Some(resources) => Value::Object(resources.0.clone()),
+        None => json!({"requests": {"memory": request}}),
+    };
+    let token = json!({"name": crate::worker::TOKEN_VARIABLE, "valueFrom": {"secretKeyRef": {
+        "name": names::job_secret(job), "key": super::secrets::TOKEN_KEY,
+    }}});
+    let own = worker.env.iter().map(|variable| Value::Object(variable.0.clone()));
+    let stores = source.secrets.iter().enumerate().map(|(index, secret)| {
+        let path = format!("{}/{secret}", names::STORES_FOLDER);
+        json!({"name": format!("store-{index}"), "mountPath": path, "readOnly": true})
+    });
+    let mounts = [
+        json!({"name": "tls", "mountPath": names::TLS_FOLDER, "readOnly": true}),
+        json!({"name": "tmp", "mountPath": "/tmp"}),
+    ];
+    let probe = |path: &str, period: u32, failures: u32| {
+        json!({
+            "httpGet": {"path": path, "port": names::METRICS_PORT},
+            "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 5,
+        })
+    };
+    json!({
+        "name": "worker",
+        "image": worker.image.as_deref().unwrap_or(source.default_image),
+        "env": own.chain([token]).collect::<Vec<_>>(),
+        "resources": resources,
+        "ports": [
+            {"name": "weir", "containerPort": names::PORT},
+            {"name": "metrics", "containerPort": names::METRICS_PORT},
+        ],
+        "readinessProbe": probe("/readyz", 1, 3),
+        "livenessProbe": probe("/healthz", 10, 6),
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": mounts.into_iter().chain(stores).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(worker: &str) -> StatefulJob {
+        let text = format!(
+            "apiVersion: weir.dev/v1alpha1\nkind: StatefulJob\nmetadata: {{name: j}}\nspec:\n  \
+             worker: {worker}\n  pipeline:\n  - {{id: s, source: {{generate: {{keys: {{}}}}}}}}\n  \
+             - {{id: o, from: s, sink: {{blackhole: {{}}}}}}\n"
+        );
+        weir_crds::read_manifest(&text).unwrap()
+    }
+
+    fn template(worker: &str, image: &str, restart: Option<&str>) -> Result<Template, String> {
+        Template::of(&Source {
+            job: &job(worker),
+            namespace: "n",
+            uid: "u",
+            secrets: &BTreeSet::from(["keys".to_owned()]),
+            restart,
+            default_image: image,
+        })
+    }
+
+    #[test]
+    fn a_pod_has_what_the_user_said() {
+        let said = "{image: mine:1, resources: {limits: {cpu: 1}}, env: [{name: A, value: b}], \
+                    topologySpread: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]}";
+        let pod = template(said, "ours:1", None).unwrap().pod(3, "3-ab");
+        assert_eq!(pod.metadata.name.as_deref(), Some("j-3-ab"));
+        let spec = pod.spec.unwrap();
+        let container = &spec.containers[0];
+        assert_eq!(container.image.as_deref(), Some("mine:1"));
+        assert_eq!(container.args.as_ref().unwrap().last().unwrap(), "3-ab");
+        assert_eq!(container.env.as_ref().unwrap()[0].name, "A");
+        assert!(container.resources.as_ref().unwrap().limits.is_some());
+        let spread = &spec.topology_spread_constraints.unwrap()[0];
+        assert!(spread.label_selector.is_some(), "it counts this job's workers");
+        assert!(spec.volumes.unwrap().iter().any(|volume| volume.name == "store-0"));
+    }
+
+    #[test]
+    fn pods_meet_the_restricted_standard() {
+        let spec = template("{}", "ours:1", None).unwrap().pod(0, "0-a").spec.unwrap();
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        assert_eq!(spec.security_context.unwrap().run_as_non_root, Some(true));
+        let container = spec.containers[0].security_context.clone().unwrap();
+        assert_eq!(container.allow_privilege_escalation, Some(false));
+        assert_eq!(container.capabilities.unwrap().drop.unwrap(), ["ALL"]);
+    }
+
+    #[test]
+    fn a_newer_operator_restarts_nothing_and_whatever_the_user_changes_does() {
+        let hash =
+            |worker: &str, image: &str, restart| template(worker, image, restart).unwrap().hash;
+        let before = hash("{}", "ours:1", None);
+        assert_eq!(before, hash("{}", "ours:2", None));
+        assert_ne!(before, hash("{image: ours:1}", "ours:1", None));
+        assert_ne!(before, hash("{}", "ours:1", Some("now")));
+        assert_ne!(before, hash("{nodeSelector: {a: b}}", "ours:1", None));
+    }
+
+    #[test]
+    fn what_is_no_pod_is_told() {
+        let told = template("{tolerations: [{tolerationSeconds: soon}]}", "i", None).unwrap_err();
+        assert!(told.starts_with("spec.worker: no pod can be made of it: "), "{told}");
+    }
+}
