@@ -29,6 +29,13 @@ mod probes;
 
 /// Environment variable with the run's token.
 pub(crate) const TOKEN_VARIABLE: &str = "WEIR_TOKEN";
+/// Settings for the C library's allocator, with which memory that was freed is free: few arenas, and
+/// large pieces (a memtable's, a table file's) given back at once.
+pub(crate) const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "262144"),
+    ("MALLOC_TRIM_THRESHOLD_", "1048576"),
+];
 /// Exit status when an old generation's tasks did not end: replaced like a lost process.
 pub(crate) const EXIT_TEARDOWN: i32 = 3;
 

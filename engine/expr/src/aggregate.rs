@@ -37,6 +37,7 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{Fields, SchemaRef};
+use bytes::Bytes;
 
 use self::call::Call;
 pub use self::call::InputMode;
@@ -182,6 +183,14 @@ impl Aggregates {
         slots.for_each(|((into, from), call)| into.merge(from, &call.call));
     }
 
+    /// What `from` and then `later` have seen: [`Aggregates::merge`] without a copy of what is
+    /// replaced.
+    pub fn merged(&self, from: &State, mut later: State) -> State {
+        let slots = later.slots.iter_mut().zip(&from.slots).zip(&self.calls);
+        slots.for_each(|((later, from), call)| later.put_behind(from, &call.call));
+        later
+    }
+
     /// Checks the state of a whole group after changes; needed before it is stored or read, in
     /// [`InputMode::retractable`] alone.
     ///
@@ -222,6 +231,11 @@ impl Aggregates {
 
     /// Reads what [`Aggregates::encode`] wrote; all of `bytes` must be one state.
     pub fn decode(&self, bytes: &[u8]) -> Result<State, StateError> {
+        self.decode_shared(&Bytes::copy_from_slice(bytes))
+    }
+
+    /// [`Aggregates::decode`] without a copy: the state shares the memory of `bytes`.
+    pub fn decode_shared(&self, bytes: &Bytes) -> Result<State, StateError> {
         decode::decode(self.calls.iter().map(|call| &call.call), self.form(), bytes)
     }
 

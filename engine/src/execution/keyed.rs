@@ -171,8 +171,7 @@ impl Keyed {
     }
 
     fn get(&self, unit: &Unit) -> Get {
-        let keys: Vec<_> = unit.entries.iter().map(|entry| entry.state_key.clone()).collect();
-        self.shard.multi_get(&keys)
+        self.shard.multi_get(unit.entries.iter().map(|entry| &entry.state_key))
     }
 
     /// Writes the new values of a unit; gives its keys. Its rows are done.

@@ -1,6 +1,7 @@
 //! The answer of a read: at once when everything is in memory, else a future.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -19,7 +20,8 @@ pub enum Access<T> {
     Pending(Pending<T>),
 }
 
-/// The answers of a `multi_get`, in the order of its keys; `None` where a key is absent.
+/// The answers of a `multi_get`, in the order of its keys; `None` where a key is absent. They share
+/// one piece of memory: to be used and dropped together.
 pub type Get = Access<Vec<Option<Bytes>>>;
 
 /// A read that goes on. It borrows nothing from its shard and sees the state as it was when the
@@ -64,6 +66,44 @@ impl<T: Send + 'static> Access<T> {
             Self::Ready(answer) => Access::Ready(change(answer)),
             Self::Pending(read) => Access::Pending(Pending::new(async { read.await.map(change) })),
         }
+    }
+}
+
+/// Answers of a `multi_get` while they are gathered: one piece of memory for all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    bytes: Vec<u8>,
+    places: Vec<Option<Range<usize>>>,
+}
+
+impl Answers {
+    pub(crate) fn for_keys(count: usize) -> Self {
+        Self { bytes: Vec::new(), places: Vec::with_capacity(count) }
+    }
+
+    /// The answer for the next key.
+    #[inline]
+    pub(crate) fn push(&mut self, value: Option<&[u8]>) {
+        let place = value.map(|value| self.copy(value));
+        self.places.push(place);
+    }
+
+    /// The answer for a key of which nothing was known yet.
+    pub(crate) fn set(&mut self, slot: usize, value: &[u8]) {
+        self.places[slot] = Some(self.copy(value));
+    }
+
+    /// All answers. What is kept of one keeps all of them in memory.
+    pub(crate) fn finish(self) -> Vec<Option<Bytes>> {
+        let bytes = Bytes::from(self.bytes);
+        self.places.into_iter().map(|place| place.map(|place| bytes.slice(place))).collect()
+    }
+
+    #[inline]
+    fn copy(&mut self, value: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        start..self.bytes.len()
     }
 }
 

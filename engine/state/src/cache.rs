@@ -1,5 +1,7 @@
 //! The block cache: checked blocks and tails of table files, with one hard limit in bytes.
 //!
+//! Shards keep rows in memory beside it, within the same limit: they reserve room here.
+//!
 //! One per process. What was not asked for again since it was last looked at goes first (second
 //! chance, Corbató 1968), so a scan that touches each block once cannot drive out what is reused.
 //!
@@ -54,6 +56,8 @@ struct State {
     /// Keys in the order in which they will be looked at for eviction.
     queue: VecDeque<PartKey>,
     bytes: usize,
+    /// Room that rows have taken.
+    reserved: usize,
 }
 
 #[derive(Debug)]
@@ -80,20 +84,38 @@ impl Cache {
     pub(crate) fn insert(&self, key: PartKey, part: Cached) {
         let bytes = part.memory_bytes();
         let mut state = self.lock();
-        if bytes > self.limit_bytes || state.slots.contains_key(&key) {
+        let limit_bytes = self.limit_bytes - state.reserved;
+        if bytes > limit_bytes || state.slots.contains_key(&key) {
             return;
         }
-        while state.bytes + bytes > self.limit_bytes {
-            state.evict_one();
-        }
+        state.evict_to(limit_bytes - bytes);
         state.bytes += bytes;
         state.queue.push_back(key);
         state.slots.insert(key, Slot { part, bytes, asked_again: false });
     }
 
-    /// Bytes in the cache.
+    /// Takes room for something beside the blocks, which leave it; an eighth stays theirs. False:
+    /// there is not so much.
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let reserved = state.reserved.saturating_add(bytes);
+        if reserved > self.limit_bytes / 8 * 7 {
+            return false;
+        }
+        state.reserved = reserved;
+        state.evict_to(self.limit_bytes - reserved);
+        true
+    }
+
+    /// Gives back room that [`Cache::reserve`] took.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.lock().reserved -= bytes;
+    }
+
+    /// Bytes in the cache, those that are reserved included.
     pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
+        let state = self.lock();
+        state.bytes + state.reserved
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -102,6 +124,12 @@ impl Cache {
 }
 
 impl State {
+    fn evict_to(&mut self, bytes: usize) {
+        while self.bytes > bytes {
+            self.evict_one();
+        }
+    }
+
     /// Gives each entry that was asked for again one more round; drops the first other one.
     fn evict_one(&mut self) {
         while let Some(key) = self.queue.pop_front() {
@@ -172,6 +200,21 @@ mod tests {
         cache.insert(key(1000), part(20_000));
         assert!(cache.get(key(1000)).is_none());
         assert!(cache.bytes() > 5_000);
+    }
+
+    #[test]
+    fn blocks_leave_what_is_reserved_and_keep_an_eighth() {
+        let cache = Cache::new(10_000);
+        (0..50).for_each(|offset| cache.insert(key(offset), part(500)));
+        assert!(cache.reserve(7_000));
+        assert!(cache.bytes() <= 10_000);
+        (50..100).for_each(|offset| cache.insert(key(offset), part(500)));
+        assert!(cache.bytes() <= 10_000);
+        assert!(cache.get(key(99)).is_some());
+        assert!(!cache.reserve(2_000), "an eighth is left for blocks");
+        cache.release(7_000);
+        assert!(cache.bytes() <= 3_000);
+        assert!(cache.reserve(8_000));
     }
 
     #[test]

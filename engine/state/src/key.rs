@@ -11,6 +11,8 @@
 use bytes::{BufMut, Bytes};
 
 use crate::ids::{KeyGroup, KeyGroupRange};
+use crate::table::hash_of;
+use crate::varint;
 
 /// Which state of a step an entry belongs to. The step's definition deals the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,20 +28,28 @@ const HEAD_BYTES: usize = 4;
 /// The user key comes after this many bytes in a timer's key.
 const TIMER_HEAD_BYTES: usize = HEAD_BYTES + 8;
 
-/// The key of one value, list or map, already in its composite form. Cheap to clone.
+/// The key of one value, list or map, already in its composite form, with its hash. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateKey {
     composite: Bytes,
+    hash: u64,
 }
 
 impl StateKey {
     /// The key of `state` for a canonically encoded user key and a namespace (may be empty).
     pub fn new(group: KeyGroup, state: StateId, key: &[u8], namespace: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + 6 + key.len() + namespace.len());
+        // Exactly as long as it gets: then sharing it costs no second piece of memory.
+        let parts = [key, namespace].map(|part| varint::width(part.len() as u64) + part.len());
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + parts[0] + parts[1]);
         put_head(&mut bytes, group, state);
         put_part(&mut bytes, key);
         put_part(&mut bytes, namespace);
-        Self { composite: bytes.into() }
+        Self { hash: hash_of(&bytes), composite: bytes.into() }
+    }
+
+    /// The hash by which memtables and filters know it.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// The key group.
@@ -179,12 +189,12 @@ fn put_head(bytes: &mut Vec<u8>, group: KeyGroup, state: StateId) {
 }
 
 fn put_part(bytes: &mut Vec<u8>, part: &[u8]) {
-    crate::varint::put(bytes, part.len() as u64);
+    varint::put(bytes, part.len() as u64);
     bytes.extend_from_slice(part);
 }
 
 fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = crate::varint::split(bytes)?;
+    let (length, rest) = varint::split(bytes)?;
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 

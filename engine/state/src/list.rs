@@ -6,13 +6,7 @@ use bytes::Bytes;
 
 use crate::varint;
 
-/// The encoded form of one element.
-pub(crate) fn encode(element: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(element.len() + 2);
-    encode_into(&mut bytes, element);
-    bytes
-}
-
+/// Adds one element behind others.
 pub(crate) fn encode_into(bytes: &mut Vec<u8>, element: &[u8]) {
     varint::put(bytes, element.len() as u64);
     bytes.extend_from_slice(element);

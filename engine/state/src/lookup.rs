@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::entry::{Entry, Fold, detached};
+use crate::access::Answers;
+use crate::entry::{Entry, Fold};
 use crate::error::StateError;
 use crate::steps::Steps;
 use crate::store::Parts;
-use crate::table::{Block, BlockHandle, Tail, hash_of};
+use crate::table::{Block, BlockHandle, Tail};
 use crate::version::{Version, View};
 
 /// A point read that goes on.
@@ -23,13 +24,24 @@ pub(crate) struct Lookup {
     /// Per view: its tail, and the block that was looked into last.
     views: Vec<OpenView>,
     open: Vec<OpenKey>,
-    values: Vec<Option<Bytes>>,
+    answers: Answers,
 }
 
 #[derive(Debug, Default)]
 struct OpenView {
     tail: Option<Arc<Tail>>,
     block: Option<(usize, Arc<Block>)>,
+}
+
+/// A key that memory did not settle.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    /// Where its value goes.
+    pub(crate) slot: usize,
+    pub(crate) key: Bytes,
+    pub(crate) hash: u64,
+    /// What is known so far.
+    pub(crate) fold: Fold,
 }
 
 /// A key whose content is not known yet.
@@ -53,23 +65,19 @@ enum Looked {
 }
 
 impl Lookup {
-    /// A read in `version`, for keys that the memtables did not settle; `values` has the others.
-    pub(crate) fn new(
-        version: Arc<Version>,
-        unsettled: Vec<(usize, Bytes, Fold)>,
-        values: Vec<Option<Bytes>>,
-    ) -> Self {
+    /// A read in `version`, for keys that memory did not settle; `answers` has the others.
+    pub(crate) fn new(version: Arc<Version>, unsettled: Vec<Unsettled>, answers: Answers) -> Self {
         let mut views = Vec::new();
-        let open = unsettled.into_iter().map(|(slot, key, fold)| {
+        let open = unsettled.into_iter().map(|Unsettled { slot, key, hash, fold }| {
             version.candidates(&key, &mut views);
             let views = views.iter().rev().copied().collect();
-            OpenKey { slot, hash: hash_of(&key), key, fold, views, waited: false }
+            OpenKey { slot, hash, key, fold, views, waited: false }
         });
         let mut open: Vec<OpenKey> = open.collect();
         open.sort_by(|one, two| one.key.cmp(&two.key));
         let mut views = Vec::new();
         views.resize_with(version.file_count(), OpenView::default);
-        Self { version, views, open, values }
+        Self { version, views, open, answers }
     }
 
     /// Goes through a key's views as far as they are in memory; true once its content is known.
@@ -160,12 +168,14 @@ impl Steps for Lookup {
         let mut still_open = Vec::new();
         for mut key in std::mem::take(&mut self.open) {
             if self.advance(&mut key, parts)? {
-                self.values[key.slot] = key.fold.value().as_ref().map(detached);
+                if let Some(value) = key.fold.value() {
+                    self.answers.set(key.slot, &value);
+                }
             } else {
                 still_open.push(key);
             }
         }
         self.open = still_open;
-        Ok(self.open.is_empty().then(|| std::mem::take(&mut self.values)))
+        Ok(self.open.is_empty().then(|| std::mem::take(&mut self.answers).finish()))
     }
 }

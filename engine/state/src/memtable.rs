@@ -1,120 +1,73 @@
 //! The memtable: what was written since the last flush, one entry per key.
 //!
-//! Values and lists lie in a hash table and are updated in place; map entries and timers, which are
-//! iterated, lie in a sorted one. A shard writes into one memtable; frozen (shared and never
-//! changed again) it is read beside the next until its table files are installed.
+//! Values and lists are found by hash and updated in place (`memtable/points.rs`); map entries and
+//! timers, which are iterated, lie in a sorted table. A shard writes into one memtable; frozen
+//! (shared and never changed again) it is read beside the next until its table files are installed.
 //!
 //! What must stay true: a key has one entry here, so a flush writes each key once per checkpoint;
-//! no hash order leaves this file (`sorted` sorts).
+//! no hash order leaves these files (`in_order` sorts).
 
-use std::collections::{BTreeMap, HashMap, btree_map};
-use std::hash::{BuildHasherDefault, Hasher};
+mod points;
+
+use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 use std::ops::Bound;
 
-use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use bytes::{Bytes, BytesMut};
 
 use crate::entry::{Entry, Fold};
+use crate::key::StateKey;
 use crate::list;
 use crate::scan::MemoryRun;
 
-/// What an entry costs beside its key and content: table slots, reference counts, allocator.
-const ENTRY_OVERHEAD_BYTES: usize = 96;
+use self::points::Place;
+pub(crate) use self::points::{Point, Points};
 
-/// One key's content.
-#[derive(Debug)]
-enum Slot {
-    Put(Bytes),
-    Delete,
-    /// A list that is appended to; `whole` when nothing older belongs in front of it.
-    List {
-        elements: Vec<u8>,
-        whole: bool,
-    },
-}
-
-impl Slot {
-    fn entry(&self) -> Entry {
-        match self {
-            Self::Put(bytes) => Entry::Put(bytes.clone()),
-            Self::Delete => Entry::Delete,
-            Self::List { elements, whole: true } => Entry::Put(Bytes::copy_from_slice(elements)),
-            Self::List { elements, whole: false } => {
-                Entry::Append(Bytes::copy_from_slice(elements))
-            }
-        }
-    }
-
-    fn content_bytes(&self) -> usize {
-        match self {
-            Self::Put(bytes) => bytes.len(),
-            Self::Delete => 0,
-            Self::List { elements, .. } => elements.len(),
-        }
-    }
-}
+/// What a sorted entry costs beside its key and content: its place in the tree, and what the
+/// allocator takes for two pieces of memory.
+const SORTED_OVERHEAD_BYTES: usize = 160;
 
 /// What was written since the last flush.
 #[derive(Debug, Default)]
 pub(crate) struct Memtable {
-    points: HashMap<Bytes, Slot, BuildHasherDefault<KeyHasher>>,
+    points: Points,
     sorted: BTreeMap<Bytes, Entry>,
-    bytes: usize,
+    sorted_bytes: usize,
+    /// Reused for encoding elements.
+    scratch: Vec<u8>,
 }
 
 impl Memtable {
     /// Sets the value or list of a key; `None` deletes it.
-    pub(crate) fn set(&mut self, key: &Bytes, value: Option<Bytes>) {
-        let slot = value.map_or(Slot::Delete, Slot::Put);
-        self.bytes += slot.content_bytes();
-        if let Some(old) = self.points.get_mut(key) {
-            self.bytes -= old.content_bytes();
-            *old = slot;
-            return;
-        }
-        self.bytes += key.len() + ENTRY_OVERHEAD_BYTES;
-        self.points.insert(key.clone(), slot);
+    pub(crate) fn set(&mut self, key: &StateKey, value: Option<&[u8]>) {
+        self.points.set(key.hash(), key.as_bytes(), value);
     }
 
     /// Adds an element behind a key's list, without looking at what is older than this memtable.
-    pub(crate) fn append(&mut self, key: &Bytes, element: &[u8]) {
-        let Some(slot) = self.points.get_mut(key) else {
-            let elements = list::encode(element);
-            self.bytes += key.len() + elements.len() + ENTRY_OVERHEAD_BYTES;
-            self.points.insert(key.clone(), Slot::List { elements, whole: false });
-            return;
-        };
-        self.bytes -= slot.content_bytes();
-        match slot {
-            Slot::List { elements, .. } => list::encode_into(elements, element),
-            Slot::Put(base) => {
-                let mut elements = base.to_vec();
-                list::encode_into(&mut elements, element);
-                *slot = Slot::List { elements, whole: true };
-            }
-            Slot::Delete => *slot = Slot::List { elements: list::encode(element), whole: true },
-        }
-        self.bytes += slot.content_bytes();
+    pub(crate) fn append(&mut self, key: &StateKey, element: &[u8]) {
+        self.scratch.clear();
+        list::encode_into(&mut self.scratch, element);
+        self.points.append(key.hash(), key.as_bytes(), &self.scratch);
     }
 
     /// Sets an entry of a sorted state (map entry, timer); `None` deletes it.
     pub(crate) fn set_sorted(&mut self, key: Bytes, value: Option<Bytes>) {
         let key_bytes = key.len();
         let entry = value.map_or(Entry::Delete, Entry::Put);
-        self.bytes += entry.content().len();
+        self.sorted_bytes += entry.content().len();
         match self.sorted.insert(key, entry) {
-            Some(old) => self.bytes -= old.content().len(),
-            None => self.bytes += key_bytes + ENTRY_OVERHEAD_BYTES,
+            Some(old) => self.sorted_bytes -= old.content().len(),
+            None => self.sorted_bytes += key_bytes + SORTED_OVERHEAD_BYTES,
         }
     }
 
-    /// Adds the value or list of a key to `fold`; true once nothing older matters.
-    pub(crate) fn fold_point(&self, key: &[u8], fold: &mut Fold) -> bool {
-        self.points.get(key).is_some_and(|slot| fold.push(slot.entry()))
+    /// The value or list of a key.
+    #[inline]
+    pub(crate) fn point(&self, key: &StateKey) -> Option<Point<'_>> {
+        self.points.get(key.hash(), key.as_bytes())
     }
 
-    /// The same for an entry of a sorted state.
+    /// Adds an entry of a sorted state to `fold`; true once nothing older matters.
     pub(crate) fn fold_sorted(&self, key: &[u8], fold: &mut Fold) -> bool {
         self.sorted.get(key).is_some_and(|entry| fold.push(entry.clone()))
     }
@@ -127,11 +80,12 @@ impl Memtable {
 
     /// All entries in key order. Takes n log n: off the barrier's path.
     pub(crate) fn all_sorted(&self) -> Vec<(Bytes, Entry)> {
-        let points = self.points.iter().map(|(key, slot)| (key.clone(), slot.entry()));
-        let sorted = self.sorted.iter().map(|(key, entry)| (key.clone(), entry.clone()));
-        let mut all: Vec<_> = points.chain(sorted).collect();
-        all.sort_unstable_by(|one, two| one.0.cmp(&two.0));
-        all
+        self.in_order().take(self, usize::MAX)
+    }
+
+    /// A walk over all entries in key order. Takes n log n: off the barrier's path.
+    pub(crate) fn in_order(&self) -> InOrder {
+        InOrder { points: self.points.in_order().into_iter().peekable(), behind: None }
     }
 
     /// Whether nothing was written.
@@ -141,7 +95,69 @@ impl Memtable {
 
     /// Memory that this memtable holds, as counted against the limit.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.points.bytes() + self.sorted_bytes
+    }
+
+    /// The values and lists alone.
+    pub(crate) fn into_points(self) -> Points {
+        self.points
+    }
+}
+
+/// A walk over a memtable that is not written any more.
+#[derive(Debug)]
+pub(crate) struct InOrder {
+    points: Peekable<std::vec::IntoIter<Place>>,
+    /// The last entry of a sorted state that was given.
+    behind: Option<Bytes>,
+}
+
+/// An entry on its way out: points are copied into one piece of memory, which is cut up at the end.
+enum Draft {
+    Point { key: usize, content: usize, entry: fn(Bytes) -> Entry },
+    Sorted(Bytes, Entry),
+}
+
+impl InOrder {
+    /// The next entries, at most `limit`; none at the end. They share one piece of memory.
+    pub(crate) fn take(&mut self, memtable: &Memtable, limit: usize) -> Vec<(Bytes, Entry)> {
+        let behind = self.behind.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let sorted = memtable.sorted.range::<Bytes, _>((behind, Bound::Unbounded));
+        let mut sorted = sorted.peekable();
+        let mut drafts = Vec::new();
+        let mut bytes = BytesMut::new();
+        while drafts.len() < limit {
+            let point = self.points.peek().map(|place| memtable.points.point(*place));
+            let next = sorted.peek().map(|(key, _)| &key[..]);
+            if let Some((key, point)) = point.filter(|(key, _)| next.is_none_or(|next| *key < next))
+            {
+                let (content, entry): (&[u8], fn(Bytes) -> Entry) = match point {
+                    Point::Put(content) => (content, Entry::Put),
+                    Point::Append(content) => (content, Entry::Append),
+                    Point::Delete => (&[], |_| Entry::Delete),
+                };
+                bytes.extend_from_slice(key);
+                bytes.extend_from_slice(content);
+                drafts.push(Draft::Point { key: key.len(), content: content.len(), entry });
+                self.points.next();
+            } else if let Some((key, entry)) = sorted.next() {
+                drafts.push(Draft::Sorted(key.clone(), entry.clone()));
+            } else {
+                break;
+            }
+        }
+        let mut bytes = bytes.freeze();
+        let entry = |draft| match draft {
+            Draft::Sorted(key, entry) => {
+                self.behind = Some(key.clone());
+                (key, entry)
+            }
+            Draft::Point { key, content, entry } => {
+                let key = bytes.split_to(key);
+                (key, entry(bytes.split_to(content)))
+            }
+        };
+        drafts.into_iter().map(entry).collect()
     }
 }
 
@@ -178,81 +194,78 @@ pub(crate) fn sorted_run<'a>(
     run
 }
 
-/// XXH3-64 of the key's bytes, without a seed of the process: the same in every run.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    // The length that slices put in front of their bytes: the keys are self-delimiting.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::KeyGroup;
+    use crate::key::StateId;
 
     fn key(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
     }
 
-    fn value(memtable: &Memtable, text: &str) -> Option<Bytes> {
-        let mut fold = Fold::default();
-        memtable.fold_point(text.as_bytes(), &mut fold);
-        fold.value()
+    fn place(text: &str) -> StateKey {
+        StateKey::new(KeyGroup(0), StateId(1), text.as_bytes(), b"")
     }
 
     #[test]
     fn a_key_has_one_entry_however_often_it_is_written() {
         let mut memtable = Memtable::default();
         for round in 0..10u8 {
-            memtable.set(&key("a"), Some(Bytes::copy_from_slice(&[round; 5])));
+            memtable.set(&place("a"), Some(&[round; 5]));
         }
-        assert_eq!(memtable.bytes(), 1 + 5 + ENTRY_OVERHEAD_BYTES);
         assert_eq!(memtable.all_sorted().len(), 1);
-        assert_eq!(value(&memtable, "a"), Some(Bytes::from_static(&[9; 5])));
+        assert_eq!(memtable.point(&place("a")), Some(Point::Put(&[9; 5])));
     }
 
     #[test]
     fn appended_elements_fold_onto_what_is_here() {
         let mut memtable = Memtable::default();
-        memtable.append(&key("new"), b"x");
-        memtable.append(&key("new"), b"y");
-        memtable.set(&key("gone"), None);
-        memtable.append(&key("gone"), b"z");
-        memtable.set(&key("put"), Some(list::encode(b"a").into()));
-        memtable.append(&key("put"), b"b");
-        let entries = memtable.all_sorted();
-        assert_eq!(
-            entries,
-            [
-                (key("gone"), Entry::Put(key("\x01z"))),
-                (key("new"), Entry::Append(key("\x01x\x01y"))),
-                (key("put"), Entry::Put(key("\x01a\x01b"))),
-            ]
-        );
-        let content: usize =
-            entries.iter().map(|(key, entry)| key.len() + entry.content().len()).sum();
-        assert_eq!(memtable.bytes(), content + 3 * ENTRY_OVERHEAD_BYTES);
+        memtable.append(&place("new"), b"x");
+        memtable.append(&place("new"), b"y");
+        memtable.set(&place("gone"), None);
+        memtable.append(&place("gone"), b"z");
+        memtable.set(&place("put"), Some(&list::encode_all(["a"])));
+        memtable.append(&place("put"), b"b");
+        let entries: Vec<Entry> =
+            memtable.all_sorted().into_iter().map(|(_, entry)| entry).collect();
+        let expected = [
+            Entry::Append(key("\x01x\x01y")),
+            Entry::Put(key("\x01a\x01b")),
+            Entry::Put(key("\x01z")),
+        ];
+        assert_eq!(entries, expected);
     }
 
     #[test]
-    fn all_entries_come_out_in_key_order() {
+    fn all_entries_come_out_in_key_order_however_they_are_taken() {
         let mut memtable = Memtable::default();
         for text in ["d", "a", "c"] {
-            memtable.set(&key(text), Some(Bytes::new()));
+            memtable.set(&place(text), Some(text.as_bytes()));
         }
-        memtable.set_sorted(key("b"), None);
-        memtable.set_sorted(key("e"), Some(Bytes::new()));
-        let keys: Vec<Bytes> = memtable.all_sorted().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["a", "b", "c", "d", "e"]);
+        memtable.set(&place("f"), None);
+        let sorted = |text| place(text).map_entry(b"");
+        memtable.set_sorted(sorted("b"), None);
+        memtable.set_sorted(sorted("e"), Some(Bytes::new()));
+        let all = memtable.all_sorted();
+        let keys: Vec<&[u8]> = all.iter().map(|(key, _)| &key[..]).collect();
+        let expected = ["a", "b", "c", "d", "e", "f"].map(place);
+        assert_eq!(keys, expected.each_ref().map(StateKey::as_bytes));
+        assert_eq!(all[0].1, Entry::Put(key("a")));
+        assert_eq!(all[5].1, Entry::Delete);
+        for limit in 1..7 {
+            let mut walk = memtable.in_order();
+            let mut parts = Vec::new();
+            loop {
+                let part = walk.take(&memtable, limit);
+                if part.is_empty() {
+                    break;
+                }
+                assert!(part.len() <= limit);
+                parts.extend(part);
+            }
+            assert_eq!(parts, all);
+        }
     }
 
     #[test]

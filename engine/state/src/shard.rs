@@ -8,6 +8,7 @@
 //! - `timers.rs` — timers and which of them are due.
 //! - `checkpoint.rs` — the cut at the barrier, and the future that acknowledges.
 //! - `flush.rs` — freezing the memtable, and flushing the frozen one beside processing.
+//! - `resident.rs` — rows that stay in memory after their flush.
 //! - `maintain.rs` — installing what background work finished, and back-pressure.
 //!
 //! # What must stay true
@@ -22,6 +23,7 @@ mod checkpoint;
 mod flush;
 mod maintain;
 mod read;
+mod resident;
 mod timers;
 
 use std::collections::VecDeque;
@@ -38,6 +40,8 @@ use crate::obsolete::Obsolete;
 use crate::output::Writer;
 use crate::store::StateStore;
 use crate::version::Version;
+
+use self::resident::Resident;
 
 pub use self::checkpoint::{CheckpointedShard, ShardCheckpoint};
 pub use self::read::{MapChunk, ShardScan};
@@ -69,6 +73,8 @@ pub struct Shard {
     active: Memtable,
     /// Oldest first.
     frozen: VecDeque<flush::Frozen>,
+    /// Rows that were flushed and stay in memory.
+    resident: Resident,
     /// The content without the memtables.
     version: Arc<Version>,
     /// For the next memtable that is frozen.
@@ -95,6 +101,7 @@ impl Shard {
             let problem = format!("it is of key groups {range} of step {step}");
             return Err(StateError::BadVersion { step: spec.step, problem });
         }
+        let resident = Resident::new(store);
         let writer = Writer {
             store: Arc::clone(store),
             step: spec.step.into(),
@@ -106,6 +113,7 @@ impl Shard {
             writer,
             active: Memtable::default(),
             frozen: VecDeque::new(),
+            resident,
             next_seq: version.next_seq(),
             timers: timers::Timers::new(spec.range, version.file_count() > 0),
             version: Arc::new(version),
@@ -126,21 +134,21 @@ impl Shard {
     }
 
     /// Sets a value, or a whole list made by [`crate::list::encode_all`].
-    pub fn put(&mut self, key: &StateKey, value: Bytes) {
+    pub fn put(&mut self, key: &StateKey, value: impl AsRef<[u8]>) {
         self.expect_own(key);
-        self.active.set(key.composite(), Some(value));
+        self.active.set(key, Some(value.as_ref()));
     }
 
     /// Deletes a value or list.
     pub fn delete(&mut self, key: &StateKey) {
         self.expect_own(key);
-        self.active.set(key.composite(), None);
+        self.active.set(key, None);
     }
 
     /// Adds an element behind a list, without reading the list.
     pub fn append(&mut self, key: &StateKey, element: &[u8]) {
         self.expect_own(key);
-        self.active.append(key.composite(), element);
+        self.active.append(key, element);
     }
 
     /// Sets one entry of a map.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
 use object_store::path::Path;
+use tokio::sync::Semaphore;
 
 use self::load::OnItsWay;
 use self::requests::Requests;
@@ -35,6 +36,8 @@ pub struct StateStore {
     settings: Settings,
     requests: Requests,
     cache: Cache,
+    /// Room for parts that point reads have loaded and not used yet.
+    reading: Arc<Semaphore>,
     on_their_way: Mutex<BTreeMap<PartKey, OnItsWay>>,
 }
 
@@ -44,6 +47,7 @@ impl StateStore {
         Arc::new(Self {
             requests: Requests::new(objects, &folder, &settings),
             cache: Cache::new(settings.cache_bytes),
+            reading: Arc::new(Semaphore::new(requests::permits(&settings) as usize)),
             settings,
             on_their_way: Mutex::default(),
         })
@@ -59,9 +63,19 @@ impl StateStore {
         self.requests.counters()
     }
 
-    /// Bytes in the block cache.
+    /// Bytes in the cache: blocks, and rows that stayed in memory after their flush.
     pub fn cache_bytes(&self) -> usize {
         self.cache.bytes()
+    }
+
+    /// Makes room for rows in the cache's limit; false: they don't fit.
+    pub(crate) fn reserve_rows(&self, bytes: usize) -> bool {
+        self.cache.reserve(bytes)
+    }
+
+    /// Gives room back that was taken by [`StateStore::reserve_rows`].
+    pub(crate) fn release_rows(&self, bytes: usize) {
+        self.cache.release(bytes);
     }
 
     /// Stores a table file; on an error its name is obsolete, since a put may land all the same.

@@ -38,7 +38,7 @@ use life::{Lived, Reached};
 pub(crate) const SEEDS: u64 = 200;
 
 /// What must happen at least once in [`SEEDS`] seeds; otherwise they show nothing.
-const MUST_HAPPEN: [&str; 62] = [
+const MUST_HAPPEN: [&str; 64] = [
     "call broken",
     "checkpoint",
     "checkpoint given up",
@@ -86,6 +86,8 @@ const MUST_HAPPEN: [&str; 62] = [
     "session",
     "stale worker woken",
     "strict order",
+    "state in files",
+    "state in memory",
     "table",
     "table snapshot given up",
     "table snapshot replaced",

@@ -20,7 +20,7 @@ use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, Wor
 use weir_runtime::{clock, task};
 
 use crate::exit::say;
-use crate::worker::{Announcement, EXIT_TEARDOWN, TOKEN_VARIABLE};
+use crate::worker::{ALLOCATOR, Announcement, EXIT_TEARDOWN, TOKEN_VARIABLE};
 
 /// Events of children that nobody has looked at yet.
 const EVENTS_MAX: usize = 1_024;
@@ -77,6 +77,7 @@ impl LocalCluster {
             .arg("worker")
             .args(["--ordinal", &ordinal.to_string()])
             .env(TOKEN_VARIABLE, &self.token)
+            .envs(ALLOCATOR)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

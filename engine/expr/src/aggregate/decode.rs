@@ -1,9 +1,10 @@
 //! A state's bytes read back; `encode.rs` wrote them.
 //!
 //! What must stay true: all versions are read; every prefix and every byte that is too many is
-//! refused; reading never allocates more than the input justifies.
+//! refused; reading never allocates more than the input justifies. Strings share the input's memory.
 
 use arrow::datatypes::{DataType, i256};
+use bytes::Bytes;
 
 use super::bag::Bag;
 use super::call::Call;
@@ -21,7 +22,7 @@ use crate::error::StateError;
 pub(super) fn decode<'a>(
     calls: impl Iterator<Item = &'a Call>,
     form: Form,
-    bytes: &[u8],
+    bytes: &Bytes,
 ) -> Result<State, StateError> {
     let mut reader = Reader { bytes, at: 0, signed: form.signed };
     let version = reader.byte("a version")?;
@@ -39,7 +40,7 @@ pub(super) fn decode<'a>(
 }
 
 struct Reader<'a> {
-    bytes: &'a [u8],
+    bytes: &'a Bytes,
     at: usize,
     /// Over a changelog.
     signed: bool,
@@ -69,6 +70,11 @@ impl<'a> Reader<'a> {
     }
 
     fn unsigned(&mut self, what: &'static str) -> Result<u128, StateError> {
+        // Most are short.
+        if let Some(byte) = self.bytes.get(self.at).filter(|byte| **byte < 0x80) {
+            self.at += 1;
+            return Ok(u128::from(*byte));
+        }
         let mut value = 0u128;
         for shift in (0..128).step_by(7) {
             let byte = self.byte(what)?;
@@ -285,7 +291,7 @@ impl<'a> Reader<'a> {
                 if *data_type == DataType::Utf8 && std::str::from_utf8(bytes).is_err() {
                     return Err(self.damaged("a string in UTF-8"));
                 }
-                Value::Bytes(bytes.into())
+                Value::Bytes(self.bytes.slice_ref(bytes))
             }
         })
     }

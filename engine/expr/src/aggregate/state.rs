@@ -210,6 +210,23 @@ impl Slot {
         self.order(call);
     }
 
+    /// Becomes what `from`, a slot of the same call, has seen, and then this.
+    pub(super) fn put_behind(&mut self, from: &Self, call: &Call) {
+        let stays = match (&*self, from) {
+            (Self::Moment(Some(later)), Self::Moment(from)) => {
+                call.takes_moment(from.as_ref(), later.time, later.item.0.as_ref())
+            }
+            (Self::Extreme(Some(later)), Self::Extreme(from)) => {
+                from.as_ref().is_none_or(|from| call.end().takes(later.cmp(from)))
+            }
+            _ => false,
+        };
+        if !stays {
+            let later = std::mem::replace(self, from.clone());
+            self.merge(&later, call);
+        }
+    }
+
     /// Puts in order what a batch or a merge has left.
     pub(super) fn order(&mut self, call: &Call) {
         let distinct = call.distinct && !call.mode.retractable;

@@ -6,6 +6,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
     TimestampMillisecondType, i256,
 };
+use bytes::Bytes;
 
 use super::call::{Call, Function, Order};
 use super::state::{End, Moment, Slot, State};
@@ -287,11 +288,11 @@ fn keep_bytes<'a>(
         };
         let new = value(row);
         let takes = match kept {
-            Some(Value::Bytes(kept)) => end.takes(new.cmp(kept)),
+            Some(Value::Bytes(kept)) => end.takes(new.cmp(&kept[..])),
             _ => true,
         };
         if takes {
-            *kept = Some(Value::Bytes(new.into()));
+            *kept = Some(Value::Bytes(Bytes::copy_from_slice(new)));
         }
     }
 }

@@ -1,18 +1,20 @@
 //! Single values: read from columns, ordered, put into columns again.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
-    Float64Array, Int32Array, Int64Array, ListArray, PrimitiveArray, StringArray, StructArray,
-    TimestampMillisecondArray,
+    Float64Array, GenericByteArray, Int32Array, Int64Array, ListArray, PrimitiveArray, StringArray,
+    StructArray, TimestampMillisecondArray,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Fields, Float64Type, Int32Type, Int64Type,
+    ByteArrayType, DataType, Date32Type, Decimal128Type, Fields, Float64Type, Int32Type, Int64Type,
     TimestampMillisecondType,
 };
+use bytes::Bytes;
 
 /// A value that is not null.
 #[derive(Clone, Debug)]
@@ -24,8 +26,9 @@ pub(super) enum Value {
     Float(f64),
     /// Unscaled.
     Decimal(i128),
-    /// string (UTF-8, whose order is that of its bytes), binary.
-    Bytes(Box<[u8]>),
+    /// string (UTF-8, whose order is that of its bytes), binary. Shares the memory of what it was
+    /// read from, a batch or a stored state.
+    Bytes(Bytes),
     /// The elements of a list, the fields of a struct.
     Nested(Box<[Item]>),
 }
@@ -124,8 +127,8 @@ pub(super) enum Column<'a> {
     Time(&'a TimestampMillisecondArray),
     Float(&'a Float64Array),
     Decimal(&'a Decimal128Array),
-    Text(&'a StringArray),
-    Binary(&'a BinaryArray),
+    Text(&'a StringArray, Bytes),
+    Binary(&'a BinaryArray, Bytes),
     List(&'a ListArray, Box<Self>),
     Struct(&'a StructArray, Vec<Self>),
 }
@@ -141,7 +144,10 @@ impl<'a> Column<'a> {
             DataType::Timestamp(..) => Self::Time(array.as_primitive::<TimestampMillisecondType>()),
             DataType::Float64 => Self::Float(array.as_primitive::<Float64Type>()),
             DataType::Decimal128(..) => Self::Decimal(array.as_primitive::<Decimal128Type>()),
-            DataType::Utf8 => Self::Text(array.as_string::<i32>()),
+            DataType::Utf8 => {
+                let array = array.as_string::<i32>();
+                Self::Text(array, shared(array))
+            }
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
                 Self::List(list, Box::new(Self::new(list.values().as_ref())))
@@ -151,7 +157,10 @@ impl<'a> Column<'a> {
                 let columns = fields.columns().iter().map(|column| Self::new(column.as_ref()));
                 Self::Struct(fields, columns.collect())
             }
-            _ => Self::Binary(array.as_binary::<i32>()),
+            _ => {
+                let array = array.as_binary::<i32>();
+                Self::Binary(array, shared(array))
+            }
         }
     }
 
@@ -169,8 +178,8 @@ impl<'a> Column<'a> {
             Self::Time(array) => array.is_null(row),
             Self::Float(array) => array.is_null(row),
             Self::Decimal(array) => array.is_null(row),
-            Self::Text(array) => array.is_null(row),
-            Self::Binary(array) => array.is_null(row),
+            Self::Text(array, _) => array.is_null(row),
+            Self::Binary(array, _) => array.is_null(row),
             Self::List(array, _) => array.is_null(row),
             Self::Struct(array, _) => array.is_null(row),
         }
@@ -186,8 +195,8 @@ impl<'a> Column<'a> {
             Self::Time(array) => Value::Int(array.value(row)),
             Self::Float(array) => Value::float(array.value(row)),
             Self::Decimal(array) => Value::Decimal(array.value(row)),
-            Self::Text(array) => Value::Bytes(array.value(row).as_bytes().into()),
-            Self::Binary(array) => Value::Bytes(array.value(row).into()),
+            Self::Text(array, all) => Value::Bytes(all.slice(place(array, row))),
+            Self::Binary(array, all) => Value::Bytes(all.slice(place(array, row))),
             Self::List(array, elements) => {
                 let offsets = array.value_offsets();
                 let range = offsets[row]..offsets[row + 1];
@@ -199,6 +208,26 @@ impl<'a> Column<'a> {
             }
         }
     }
+}
+
+/// The bytes of all rows.
+fn shared<T: ByteArrayType>(array: &GenericByteArray<T>) -> Bytes {
+    Bytes::from_owner(Shared(array.values().clone()))
+}
+
+struct Shared(Buffer);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Where a row's bytes are among those of all.
+fn place<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>, row: usize) -> Range<usize> {
+    let at = |offset: i32| usize::try_from(offset).unwrap_or_default();
+    let offsets = array.value_offsets();
+    at(offsets[row])..at(offsets[row + 1])
 }
 
 /// A column of `data_type`.

@@ -44,19 +44,19 @@ impl Keyed {
                 piece.partial
             }
             Some(bytes) => {
-                let mut state = aggregates
-                    .decode(bytes)
+                let stored = aggregates
+                    .decode_shared(bytes)
                     .map_err(|error| self.definition.value_error(&key, &error))?;
+                let state = aggregates.merged(&stored, piece.partial);
                 if *emit == Emit::OnUpdate {
-                    before = Some(Outcome { window, state: state.clone() });
+                    before = Some(Outcome { window, state: stored });
                 }
-                aggregates.merge(&mut state, &piece.partial);
                 state
             }
         };
         self.scratch.clear();
         aggregates.encode(&state, &mut self.scratch);
-        self.shard.put(&state_key, Bytes::copy_from_slice(&self.scratch));
+        self.shard.put(&state_key, &self.scratch);
         if *emit == Emit::OnUpdate {
             let after = Some(Outcome { window, state });
             self.changes.push(Change { key, before, after, time_ms: piece.last_ms });
@@ -77,7 +77,14 @@ impl Keyed {
         let mut group = stored.map_err(|error| definition.value_error(&key, &error))?;
         // Each stored group has a timer, at the end of its ttl or earlier.
         let timed = group.as_ref().is_some_and(|group| group.written_ms.is_some());
+        // The last change, which may yet be followed by another: what was before it, and its time.
+        let mut last: Option<(Option<Outcome>, i64)> = None;
+        let window = Window::default();
         for piece in entry.pieces() {
+            if let Some((before, time_ms)) = last.take() {
+                let after = group.as_ref().map(|new| Outcome { window, state: new.state.clone() });
+                self.changes.push(Change { key: key.clone(), before, after, time_ms });
+            }
             let Piece { partial, first_ms, last_ms, now_ms, .. } = piece;
             let (first_ms, last_ms, now_ms) =
                 if rules.has_time { (first_ms, last_ms, now_ms) } else { (now_ms, now_ms, now_ms) };
@@ -86,11 +93,7 @@ impl Keyed {
             let written = old.as_ref().and_then(|old| old.written_ms).unwrap_or(last_ms);
             let mut state = match &old {
                 None => partial,
-                Some(old) => {
-                    let mut state = old.state.clone();
-                    aggregates.merge(&mut state, &partial);
-                    state
-                }
+                Some(old) => aggregates.merged(&old.state, partial),
             };
             if let Err(error) = aggregates.settle(&mut state) {
                 if rules.ttl_ms.is_some() {
@@ -104,27 +107,30 @@ impl Keyed {
                     message: error.message,
                 });
             }
-            let window = Window::default();
             let before = old.map(|old| Outcome { window, state: old.state });
             if !aggregates.is_empty(&state) {
                 let written_ms = rules.ttl_ms.map(|_| written.max(last_ms));
                 group = Some(Group { written_ms, state });
             }
-            let after = group.as_ref().map(|new| Outcome { window, state: new.state.clone() });
-            if before.is_some() || after.is_some() {
-                self.changes.push(Change { key: key.clone(), before, after, time_ms: last_ms });
+            if before.is_some() || group.is_some() {
+                last = Some((before, last_ms));
             }
         }
-        let Some(group) = group else {
-            self.shard.delete(&state_key);
-            return Ok(());
-        };
-        if let (Some(written), Some(ttl), false) = (group.written_ms, rules.ttl_ms, timed) {
-            self.shard.set_timer(state_key.group(), written.saturating_add(ttl), &key, &[]);
+        match &group {
+            None => self.shard.delete(&state_key),
+            Some(group) => {
+                if let (Some(written), Some(ttl), false) = (group.written_ms, rules.ttl_ms, timed) {
+                    self.shard.set_timer(state_key.group(), written.saturating_add(ttl), &key, &[]);
+                }
+                self.scratch.clear();
+                group.encode(aggregates, &mut self.scratch);
+                self.shard.put(&state_key, &self.scratch);
+            }
         }
-        self.scratch.clear();
-        group.encode(aggregates, &mut self.scratch);
-        self.shard.put(&state_key, Bytes::copy_from_slice(&self.scratch));
+        if let Some((before, time_ms)) = last {
+            let after = group.map(|new| Outcome { window, state: new.state });
+            self.changes.push(Change { key, before, after, time_ms });
+        }
         Ok(())
     }
 
@@ -196,5 +202,5 @@ pub(super) fn put_sessions(
     }
     scratch.clear();
     sessions::encode(&definition.aggregates, sessions, scratch);
-    shard.put(key, Bytes::copy_from_slice(scratch));
+    shard.put(key, scratch);
 }

@@ -198,6 +198,6 @@ fn closed(
     let window = rules.named(&timer.namespace);
     let window = window.ok_or_else(|| damaged(&"a timer names no window of this step"))?;
     let value = value.ok_or_else(|| damaged(&NO_VALUE))?;
-    let state = definition.aggregates.decode(value).map_err(|error| damaged(&error))?;
+    let state = definition.aggregates.decode_shared(value).map_err(|error| damaged(&error))?;
     Ok(Outcome { window, state })
 }

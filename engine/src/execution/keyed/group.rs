@@ -30,7 +30,8 @@ impl Group {
             let (time, rest) = rest.split_first_chunk().ok_or("the value of a group is cut")?;
             (Some(i64::from_be_bytes(*time)), rest)
         };
-        let state = aggregates.decode(rest).map_err(|error| error.to_string())?;
+        let state =
+            aggregates.decode_shared(&bytes.slice_ref(rest)).map_err(|error| error.to_string())?;
         Ok(Self { written_ms, state })
     }
 

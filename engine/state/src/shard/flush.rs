@@ -44,7 +44,10 @@ impl Shard {
             if !is_counted {
                 self.spilled_bytes += bytes_of(&views);
             }
-            self.frozen.pop_front();
+            if let Some(Frozen { memtable, flush, .. }) = self.frozen.pop_front() {
+                drop(flush);
+                self.resident.add(memtable);
+            }
         }
         Ok(())
     }
@@ -55,11 +58,16 @@ pub(super) fn bytes_of(views: &[View]) -> u64 {
 }
 
 async fn flush(writer: Writer, memtable: Arc<Memtable>, seq: u64) -> Result<Vec<View>, StateError> {
-    let sort = move || memtable.all_sorted();
-    let sorted = task::blocking(sort).await.map_err(|ended| writer.ended("sorting", &ended))?;
+    let sorted = Arc::clone(&memtable);
+    let sorted = task::blocking(move || sorted.in_order()).await;
+    let mut walk = sorted.map_err(|ended| writer.ended("sorting", &ended))?;
     let mut output = Output::new(writer);
-    for batch in sorted.chunks(BATCH_ENTRIES) {
-        output.add(batch.to_vec()).await?;
+    loop {
+        let entries = walk.take(&memtable, BATCH_ENTRIES);
+        if entries.is_empty() {
+            drop(memtable);
+            return output.finish(0, seq).await;
+        }
+        output.add(entries).await?;
     }
-    output.finish(0, seq).await
 }

@@ -41,7 +41,9 @@ impl Shard {
         self.maintain()?;
         loop {
             let runs = compaction::run_count(&self.version);
-            if self.frozen.len() > FROZEN_MAX {
+            let memtable_bytes = self.writer.store.settings().memtable_bytes;
+            let is_full = self.memtable_bytes() > memtable_bytes + memtable_bytes / 2;
+            if self.frozen.len() > FROZEN_MAX || is_full && !self.frozen.is_empty() {
                 self.wait_for_flush().await;
             } else if let (true, Some(running)) = (runs >= RUNS_STOP, &self.compaction) {
                 // Its result is looked at where it is installed.

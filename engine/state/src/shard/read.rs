@@ -5,16 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shard;
-use crate::access::{Access, Get};
+use crate::access::{Access, Answers, Get};
 use crate::entry::{Entry, Fold, detached};
 use crate::error::StateError;
 use crate::key::{self, StateKey, after_prefix};
-use crate::lookup::Lookup;
-use crate::memtable::{self, Memtable};
+use crate::lookup::{Lookup, Unsettled};
+use crate::memtable::{self, Memtable, Point};
 use crate::output::BATCH_ENTRIES;
 use crate::scan::{Limit, MemoryRun, Scan};
 use crate::steps;
 use crate::store::{Keep, Parts, StateStore};
+use crate::table::hash_of;
 
 /// Some entries of a map, in the order of their map keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,17 +28,43 @@ pub struct MapChunk {
 
 impl Shard {
     /// The values (or encoded lists, see [`crate::list::elements`]) of some keys, in their order.
-    pub fn multi_get(&self, keys: &[StateKey]) -> Get {
-        keys.iter().for_each(|key| self.expect_own(key));
-        let keys = keys.iter().map(|key| key.composite().clone());
-        self.get_all(keys, Memtable::fold_point)
+    pub fn multi_get<'a>(&self, keys: impl IntoIterator<Item = &'a StateKey>) -> Get {
+        let keys = keys.into_iter();
+        let mut answers = Answers::for_keys(keys.size_hint().0);
+        let mut unsettled = Vec::new();
+        for (slot, key) in keys.enumerate() {
+            self.expect_own(key);
+            match self.in_memory(key) {
+                InMemory::Value(value) => answers.push(Some(value)),
+                InMemory::Folded(value) => answers.push(value.as_deref()),
+                InMemory::Open(fold) => {
+                    answers.push(None);
+                    let (key, hash) = (key.composite().clone(), key.hash());
+                    unsettled.push(Unsettled { slot, key, hash, fold });
+                }
+            }
+        }
+        self.look_up(unsettled, answers)
     }
 
     /// The values of some entries of one map, in the order of `map_keys`.
     pub fn map_get(&self, key: &StateKey, map_keys: &[Bytes]) -> Get {
         self.expect_own(key);
-        let keys = map_keys.iter().map(|map_key| key.map_entry(map_key));
-        self.get_all(keys, Memtable::fold_sorted)
+        let mut answers = Answers::for_keys(map_keys.len());
+        let mut unsettled = Vec::new();
+        let has_files = self.version.file_count() > 0;
+        for (slot, map_key) in map_keys.iter().enumerate() {
+            let key = key.map_entry(map_key);
+            let mut fold = Fold::default();
+            let settled = self.memtables().any(|memtable| memtable.fold_sorted(&key, &mut fold));
+            if settled || !has_files {
+                answers.push(fold.value().as_deref());
+            } else {
+                answers.push(None);
+                unsettled.push(Unsettled { slot, hash: hash_of(&key), key, fold });
+            }
+        }
+        self.look_up(unsettled, answers)
     }
 
     /// The next entries of a map, at most `limit` (at least one), from `resume` on (`None`: from the first).
@@ -83,31 +110,51 @@ impl Shard {
         Parts::new(self.store(), Keep::InCache)
     }
 
-    /// Looks into the memtables, newest first, then into the files for what they leave open.
-    fn get_all(
-        &self,
-        keys: impl ExactSizeIterator<Item = Bytes>,
-        fold_one: impl Fn(&Memtable, &[u8], &mut Fold) -> bool,
-    ) -> Get {
-        let mut values = Vec::with_capacity(keys.len());
-        let mut unsettled = Vec::new();
-        let has_files = self.version.file_count() > 0;
-        for (slot, key) in keys.enumerate() {
-            let mut fold = Fold::default();
-            let settled = self.memtables().any(|memtable| fold_one(memtable, &key, &mut fold));
-            if settled || !has_files {
-                values.push(fold.value());
-            } else {
-                values.push(None);
-                unsettled.push((slot, key, fold));
+    /// What memory knows of a key: the memtables, then the rows that stayed, newest first.
+    #[inline]
+    fn in_memory(&self, key: &StateKey) -> InMemory<'_> {
+        let mut fold = Fold::default();
+        let memtables = self.memtables().filter_map(|memtable| memtable.point(key));
+        let resident = std::iter::once_with(|| self.resident.get(key)).flatten();
+        for point in memtables.chain(resident) {
+            match point {
+                Point::Put(value) if !fold.has_operands() => return InMemory::Value(value),
+                Point::Put(value) => {
+                    fold.push(Entry::Put(Bytes::copy_from_slice(value)));
+                    return InMemory::Folded(fold.value());
+                }
+                Point::Delete => {
+                    fold.push(Entry::Delete);
+                    return InMemory::Folded(fold.value());
+                }
+                Point::Append(elements) => {
+                    fold.push(Entry::Append(Bytes::copy_from_slice(elements)));
+                }
             }
         }
-        if unsettled.is_empty() {
-            return Access::Ready(values);
+        if self.version.file_count() == 0 {
+            return InMemory::Folded(fold.value());
         }
-        let lookup = Lookup::new(Arc::clone(&self.version), unsettled, values);
-        steps::run(lookup, self.parts())
+        InMemory::Open(fold)
     }
+
+    /// Looks into the files for what memory left open.
+    fn look_up(&self, unsettled: Vec<Unsettled>, answers: Answers) -> Get {
+        if unsettled.is_empty() {
+            return Access::Ready(answers.finish());
+        }
+        let lookup = Lookup::new(Arc::clone(&self.version), unsettled, answers);
+        steps::run(lookup, Parts::for_points(self.store()))
+    }
+}
+
+/// What memory knows of a key.
+enum InMemory<'a> {
+    Value(&'a [u8]),
+    /// Put together; `None`: there is no value.
+    Folded(Option<Bytes>),
+    /// What is in the files comes in front of this.
+    Open(Fold),
 }
 
 /// Entries that are there, with their contents.

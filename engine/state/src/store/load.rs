@@ -8,10 +8,11 @@ use std::sync::{Arc, PoisonError};
 
 use futures::FutureExt;
 use futures::future::Shared;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use weir_runtime::task;
 
 use super::StateStore;
+use super::requests::{PERMIT_BYTES, permits};
 use crate::cache::{Cached, PartKey, TAIL_OFFSET};
 use crate::error::StateError;
 use crate::table::{Block, BlockHandle, Tail};
@@ -45,6 +46,12 @@ impl Need {
         PartKey { table: self.table.id, offset }
     }
 
+    /// Bytes as stored: about what it takes up in memory.
+    fn bytes(&self) -> usize {
+        let (start, end) = self.place();
+        usize::try_from(end - start).unwrap_or(usize::MAX)
+    }
+
     /// Where the part lies in its object: (first byte, end).
     fn place(&self) -> (u64, u64) {
         match self.part {
@@ -76,6 +83,20 @@ struct Lead {
 }
 
 impl StateStore {
+    /// How much one point read loads before it uses it.
+    fn read_bytes_max(&self) -> usize {
+        self.settings.bytes_in_flight_max / 4
+    }
+
+    /// Waits until so much may be in memory for a read. Who holds some must not ask for more.
+    async fn room_for(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let units = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        // A part larger than the limit passes alone.
+        let units = units.clamp(1, permits(&self.settings));
+        let room = Arc::clone(&self.reading).acquire_many_owned(units).await;
+        room.expect("the semaphore is never closed")
+    }
+
     /// The part, if it is in memory.
     pub(crate) fn cached(&self, key: PartKey) -> Option<Cached> {
         self.cache.get(key)
@@ -190,12 +211,23 @@ pub(crate) struct Parts {
     keep: Keep,
     loaded: BTreeMap<PartKey, Cached>,
     wanted: BTreeMap<PartKey, Need>,
+    /// Each part is used in the step after it was loaded, and not held any longer.
+    once: bool,
+    /// Room for what is loaded, where it counts against the limit of all reads.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Parts {
     pub(crate) fn new(store: &Arc<StateStore>, keep: Keep) -> Self {
         let store = Arc::clone(store);
-        Self { store, keep, loaded: BTreeMap::new(), wanted: BTreeMap::new() }
+        let (loaded, wanted) = (BTreeMap::new(), BTreeMap::new());
+        Self { store, keep, loaded, wanted, once: false, _room: None }
+    }
+
+    /// For point reads of many keys: each step uses all that was loaded before it. What waits in
+    /// memory for its step is bounded, for all such reads together.
+    pub(crate) fn for_points(store: &Arc<StateStore>) -> Self {
+        Self { once: true, ..Self::new(store, Keep::InCache) }
     }
 
     /// The tail of a table; if it is not in memory, it will be loaded.
@@ -234,9 +266,24 @@ impl Parts {
         }
     }
 
-    /// Loads all that was wanted, with all requests in flight at once.
+    /// Loads what was wanted (of point reads as much as there is room for), with all requests in
+    /// flight at once.
     pub(crate) async fn load(&mut self) -> Result<(), StateError> {
-        let needs = std::mem::take(&mut self.wanted).into_values().collect();
+        let mut wanted = std::mem::take(&mut self.wanted);
+        let mut needs = Vec::new();
+        if self.once {
+            self.loaded.clear();
+            self._room = None;
+            let most = self.store.read_bytes_max();
+            let mut bytes = 0;
+            while let Some((_, need)) = wanted.pop_first().filter(|_| bytes < most) {
+                bytes += need.bytes();
+                needs.push(need);
+            }
+            self._room = Some(self.store.room_for(bytes).await);
+        } else {
+            needs.extend(wanted.into_values());
+        }
         let loaded = Arc::clone(&self.store).load(needs, self.keep).await?;
         self.loaded.extend(loaded);
         Ok(())

@@ -23,7 +23,7 @@ use crate::version::TableHandle;
 /// State objects lie in this folder of the incarnation's.
 const OBJECTS_FOLDER: &str = "objects";
 /// The semaphore of bytes counts in this unit.
-const PERMIT_BYTES: usize = 1024;
+pub(super) const PERMIT_BYTES: usize = 1024;
 /// After this many failed attempts to read, the object's size is looked at: a cut one is damage.
 const LOOK_AT_SIZE_AFTER: u32 = 3;
 
@@ -67,13 +67,13 @@ enum Failed {
 
 impl Requests {
     pub(super) fn new(objects: Arc<dyn ObjectStore>, folder: &Path, settings: &Settings) -> Self {
-        let permits = (settings.bytes_in_flight_max / PERMIT_BYTES).max(1);
+        let permits = permits(settings);
         Self {
             objects,
             folder: folder.clone().join(OBJECTS_FOLDER),
             requests: Semaphore::new(settings.requests_in_flight_max.max(1)),
-            bytes: Semaphore::new(permits),
-            bytes_permits: u32::try_from(permits).unwrap_or(u32::MAX),
+            bytes: Semaphore::new(permits as usize),
+            bytes_permits: permits,
             retry_max: Duration::from_millis(settings.retry_max_ms),
             attempt_timeout: Duration::from_millis(settings.attempt_timeout_ms),
             reads: AtomicU64::new(0),
@@ -222,6 +222,12 @@ impl Requests {
     fn path(&self, name: &str) -> Path {
         self.folder.clone().join(name)
     }
+}
+
+/// The limit of bytes in flight, in permits.
+pub(super) fn permits(settings: &Settings) -> u32 {
+    let permits = (settings.bytes_in_flight_max / PERMIT_BYTES).max(1);
+    u32::try_from(permits).unwrap_or(u32::MAX).min(u32::MAX >> 4)
 }
 
 fn final_or_attempt(error: object_store::Error, path: &Path, op: StoreOp) -> Failed {

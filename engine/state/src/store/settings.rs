@@ -3,7 +3,8 @@
 /// How much memory and how many requests the shards of one process may use, and how they cut files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Hard limit of the block cache, for all shards of the process.
+    /// Hard limit of the cache (blocks, and rows that stay after their flush), for all shards of the
+    /// process.
     pub cache_bytes: usize,
     /// A shard's memtable beyond this size is spilled between checkpoints.
     pub memtable_bytes: usize,
@@ -16,7 +17,8 @@ pub struct Settings {
     pub level_bytes: u64,
     /// Requests to the object store at the same time.
     pub requests_in_flight_max: usize,
-    /// Bytes in requests to the object store at the same time.
+    /// Bytes in requests to the object store at the same time; and as many in memory that point
+    /// reads have loaded and not used yet.
     pub bytes_in_flight_max: usize,
     /// How long a request is repeated before its error is final.
     pub retry_max_ms: u64,
@@ -44,12 +46,13 @@ impl Settings {
     /// Divides a worker's memory for state among cache, write buffers and requests in flight.
     pub fn for_memory(bytes: u64, shards: usize) -> Self {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        // A shard has an active memtable and frozen ones beside it.
-        let memtables = shards.max(1) * (crate::shard::FROZEN_MAX + 1);
         Self {
-            cache_bytes: bytes / 2,
-            memtable_bytes: (bytes * 3 / 8 / memtables).clamp(64 << 10, 64 << 20),
+            cache_bytes: bytes * 3 / 8,
+            // A shard's memtables have half as much again at most: see `Shard::make_room`.
+            memtable_bytes: (bytes / 3 / shards.max(1)).max(64 << 10),
             bytes_in_flight_max: (bytes / 8).clamp(1 << 20, 256 << 20),
+            // A shard may write two at a time, a flush and a compaction.
+            table_bytes: (bytes / 16 / shards.max(1)).clamp(1 << 20, 32 << 20),
             ..Self::default()
         }
     }

@@ -208,6 +208,10 @@ impl Scenario {
             Order::Relaxed => "relaxed order",
             Order::Strict => "strict order",
         });
+        kinds.push(match self.spec.state_memory_bytes {
+            0 => "state in files",
+            _ => "state in memory",
+        });
         kinds
     }
 
@@ -235,7 +239,8 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
         slots: width.1,
         key_groups: 16,
         order: if draw.below(2) == 0 { Order::Relaxed } else { Order::Strict },
-        state_memory_bytes: 64 << 20,
+        // Without any, what was flushed is read from its files.
+        state_memory_bytes: if draw.below(3) == 0 { 64 << 20 } else { 0 },
         checkpoint: CheckpointPolicy {
             interval_ms: 100 + draw.below(400),
             timeout_ms: if draw.below(3) == 0 { 300 } else { 30_000 },
@@ -256,12 +261,12 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
 fn blow(draw: &mut Draw) -> (Duration, Blow) {
     let after = draw.millis(2_500);
     let lasts = |draw: &mut Draw| Duration::from_secs(1) + draw.millis(12_000);
-    let blow = match draw.below(8) {
+    let blow = match draw.below(10) {
         0 | 1 => Blow::Worker(draw.next()),
         2 | 3 => Blow::Coordinator { orphans_live: draw.millis(10_000) },
         4 => Blow::Second,
-        5 => Blow::Leave(draw.next()),
-        6 => Blow::CutOff { worker: draw.next(), lasts: lasts(draw) },
+        5..=7 => Blow::Leave(draw.next()),
+        8 => Blow::CutOff { worker: draw.next(), lasts: lasts(draw) },
         _ => Blow::Apart { workers: draw.next(), breaks: draw.below(2) == 0, lasts: lasts(draw) },
     };
     (after, blow)
