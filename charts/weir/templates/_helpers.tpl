@@ -1,0 +1,50 @@
+{{- define "weir.name" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Of what is in no namespace: a release of the same name may be in another one. */}}
+{{- define "weir.clusterName" -}}
+{{- printf "%s-%s" (include "weir.name" .) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "weir.selector" -}}
+app.kubernetes.io/name: weir
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "weir.labels" -}}
+{{ include "weir.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "weir.image" -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* What the operator may do where jobs are: the table of docs/reference/operator.md. */}}
+{{- define "weir.jobRules" -}}
+- apiGroups: [weir.dev]
+  resources: [statefuljobs]
+  verbs: [get, list, watch, patch]
+- apiGroups: [weir.dev]
+  resources: [statefuljobs/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- define "weir.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "weir.name" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
