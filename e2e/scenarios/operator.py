@@ -45,8 +45,10 @@ def run(t: Scenario) -> None:
     t.kubectl("delete", "pod", names[0], "--wait=false")
     t.until("the deleted pod is replaced", lambda: len(pods(t)) == 3 and names[0] not in pods(t))
     settled(t, 3)
-    t.signal(pods(t)[0], "KILL", containing="worker")
-    t.until("the killed worker is replaced", lambda: status(t)["generation"] > generation + 1)
+    killed, generation = pods(t)[0], status(t)["generation"]
+    t.signal(killed, "KILL", containing="worker")
+    t.until("the killed worker is replaced", lambda: len(pods(t)) == 3 and killed not in pods(t))
+    t.until("the others went on", lambda: status(t)["generation"] > generation)
     settled(t, 3)
 
     before = pods(t)
