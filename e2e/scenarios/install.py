@@ -84,16 +84,17 @@ def check_rights(t: Scenario) -> None:
     """A few that an operator must not have; those that it needs it shows by working."""
     account = f"--as=system:serviceaccount:{OWN}:weir"
     for verb, what in [("list", "secrets"), ("watch", "secrets"), ("delete", "secrets"), ("update", "statefuljobs.weir.dev"),
-                       ("delete", "statefuljobs.weir.dev"), ("create", "pods/exec"), ("get", "leases.coordination.k8s.io")]:
+                       ("delete", "statefuljobs.weir.dev"), ("update", "pods"), ("get", "leases.coordination.k8s.io")]:
         t.refused("auth", "can-i", verb, what, account)
+    t.refused("auth", "can-i", "create", "pods", "--subresource=exec", account)
+
     # What view and edit of a namespace give to its users.
-    def may(role: str, verb: str, what: str) -> bool:
-        person = f"--as={role}-of-{t.namespace}"
-        return t.kubectl_run("auth", "can-i", verb, what, person, ok=(0, 1)).returncode == 0
+    def may(role: str, *words: str) -> bool:
+        return t.kubectl_run("auth", "can-i", *words, f"--as={role}-of-{t.namespace}", ok=(0, 1)).returncode == 0
 
     for role in ("view", "edit"):
         t.kubectl("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}-of-{t.namespace}")
-    t.until("editors may scale jobs", lambda: may("edit", "patch", "statefuljobs.weir.dev/scale"), 30)
+    t.until("editors may scale jobs", lambda: may("edit", "patch", "statefuljobs.weir.dev", "--subresource=scale"), 30)
     t.check(may("edit", "create", "statefuljobs.weir.dev"), "editors may not create jobs")
     t.check(may("view", "list", "statefuljobs.weir.dev"), "viewers may not list jobs")
     t.check(not may("view", "patch", "statefuljobs.weir.dev"), "viewers may change jobs")
