@@ -8,6 +8,7 @@ from harness.shell import ROOT
 
 DEADLINE_SECONDS = 300
 OWN = "e2e-install-system"
+ACCOUNT = f"--as=system:serviceaccount:{OWN}:weir"
 ROWS_A_SECOND = 10_000
 
 ENDLESS = """
@@ -28,6 +29,15 @@ def run(t: Scenario) -> None:
     install(t)
     check_rights(t)
     secret = t.secret()
+    lose_the_leader(t, secret)
+    workers = lose_all_operators(t, secret)
+    come_back(t, workers)
+    t.kubectl("delete", "namespace", t.namespace, "--timeout=90s", namespace=False)
+    t.check(t.bucket.keys("state/"), "the state went with the namespace")
+    t.say("a namespace with jobs goes without an operator; the state stays")
+
+
+def lose_the_leader(t: Scenario, secret: str) -> None:
     t.apply(job(t, secret))
     t.kubectl("wait", "--for=condition=Ready", "sj/flights", "--timeout=60s")
     t.check(phase(t) == "Running", f"it is {phase(t)}, not Running")
@@ -44,24 +54,34 @@ def run(t: Scenario) -> None:
     flights.assert_output(t)
     t.say(f"{leader(t)} took it over, on the same {len(workers)} workers")
 
+
+def lose_all_operators(t: Scenario, secret: str) -> list[str]:
+    """Uninstalls with a job finished and one running; the workers of that one."""
     store = json.dumps(t.store() | {"secretRef": {"name": secret}})
     t.apply(ENDLESS.format(uri=t.bucket.uri("state/endless"), store=store))
     t.kubectl("wait", "--for=condition=Ready", "sj/endless", "--timeout=60s")
-    for operator in operators(t):
-        check_log(t, operator)
+    t.kubectl("patch", "sj", "flights", "--type=merge", "-p", '{"spec":{"deletionPolicy":"Delete"}}')
+    t.until("the finalizer is there", lambda: t.get("sj", "flights")["metadata"].get("finalizers"))
     workers = pods(t)
-
-    t.helm("uninstall", "weir", "-n", OWN, "--wait")
-    t.helm("uninstall", "weir-crds", "-n", OWN, "--wait")
-    t.until("no operator is left", lambda: not operators(t))
+    uninstall(t)
     t.check(t.get("crd", "statefuljobs.weir.dev"), "the definition went with its chart")
     t.check(t.get("sj", "endless") and phase(t) == "Finished", "jobs went with the charts")
     t.check(pods(t) == workers, f"workers {workers} became {pods(t)}")
-    t.check(t.bucket.keys("state/"), "the state went with the charts")
     flights.assert_output(t)
-    t.say("definition, jobs, workers and data are still there")
-    t.kubectl("delete", "namespace", t.namespace, "--timeout=90s", namespace=False)
-    t.say("a namespace with jobs goes without an operator")
+    t.say("definition, jobs, workers and output are still there")
+    delete_without_operator(t)
+    return workers
+
+
+def come_back(t: Scenario, workers: list[str]) -> None:
+    """Another release takes over what runs, with rights in this namespace alone, and goes again."""
+    before = t.get("sj", "endless")["status"]
+    start(t, "--set", f"watchNamespaces={{{t.namespace}}}")
+    t.refused("auth", "can-i", "get", "pods", "-n", "default", ACCOUNT)
+    t.until("the job goes on", lambda: t.get("sj", "endless")["status"]["lastCheckpoint"]["id"] > before["lastCheckpoint"]["id"])
+    t.check(t.get("sj", "endless")["status"]["generation"] == before["generation"], "a new operator began a new generation")
+    t.check(pods(t) == workers, f"workers {workers} became {pods(t)}")
+    uninstall(t)
 
 
 def install(t: Scenario) -> None:
@@ -72,21 +92,41 @@ def install(t: Scenario) -> None:
     t.helm("install", "weir-crds", ROOT / "charts/weir-crds", "-n", OWN, "--wait")
     t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "--ignore-not-found", namespace=False))
     t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
+    t.undo(lambda: t.helm("uninstall", "weir", "-n", OWN, "--ignore-not-found", "--wait"))
+    start(t)
+
+
+def start(t: Scenario, *values: str) -> None:
     repository, _, tag = IMAGE.rpartition(":")
     image = ("--set", f"image.repository={repository}", "--set", f"image.tag={tag}")
-    t.helm("install", "weir", ROOT / "charts/weir", "-n", OWN, "--wait", "--timeout=90s", *image)
-    t.undo(lambda: t.helm("uninstall", "weir", "-n", OWN, "--ignore-not-found", "--wait"))
+    t.helm("install", "weir", ROOT / "charts/weir", "-n", OWN, "--wait", "--timeout=90s", *image, *values)
     t.check(len(operators(t)) == 2, f"operators: {operators(t)}")
-    t.say("both charts are installed")
+    t.say("two operators are there")
+
+
+def uninstall(t: Scenario) -> None:
+    for operator in operators(t):
+        check_log(t, operator)
+    t.helm("uninstall", "weir", "-n", OWN, "--wait")
+    t.helm("uninstall", "weir-crds", "-n", OWN, "--wait", "--ignore-not-found")
+    t.until("no operator is left", lambda: not operators(t))
+
+
+def delete_without_operator(t: Scenario) -> None:
+    """As docs/reference/operator.md says."""
+    t.kubectl("delete", "sj", "flights", "--wait=false")
+    t.check(t.get("sj", "flights")["metadata"].get("deletionTimestamp"), "the finalizer held nothing")
+    t.kubectl("patch", "sj", "flights", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    t.until("the job is gone", lambda: not t.get("sj", "flights"))
+    t.check(t.bucket.keys("state/flights/"), "its state is gone")
 
 
 def check_rights(t: Scenario) -> None:
     """A few that an operator must not have; those that it needs it shows by working."""
-    account = f"--as=system:serviceaccount:{OWN}:weir"
     for verb, what in [("list", "secrets"), ("watch", "secrets"), ("delete", "secrets"), ("update", "statefuljobs.weir.dev"),
                        ("delete", "statefuljobs.weir.dev"), ("update", "pods"), ("get", "leases.coordination.k8s.io")]:
-        t.refused("auth", "can-i", verb, what, account)
-    t.refused("auth", "can-i", "create", "pods", "--subresource=exec", account)
+        t.refused("auth", "can-i", verb, what, ACCOUNT)
+    t.refused("auth", "can-i", "create", "pods", "--subresource=exec", ACCOUNT)
 
     # What view and edit of a namespace give to its users.
     def may(role: str, *words: str) -> bool:
