@@ -73,6 +73,25 @@ pub struct StepSpec {
     pub verb: Verb,
 }
 
+impl StepSpec {
+    /// What the step is, whoever opens its store: a job whose credentials lie in another secret now
+    /// is the same job.
+    #[must_use]
+    pub fn without_secret(&self) -> Self {
+        let mut step = self.clone();
+        match &mut step.verb {
+            Verb::Source(SourceSpec { kind: SourceKind::Files { store, .. }, .. })
+            | Verb::Sink(
+                SinkSpec::Files { store, .. } | SinkSpec::Table(TableSpec { store, .. }),
+            ) => {
+                store.secret = None;
+            }
+            _ => {}
+        }
+        step
+    }
+}
+
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -84,7 +84,8 @@ pub(super) struct Recorded {
 
 /// A pipeline as the `Plan` record holds it.
 pub(super) fn pipeline_bytes(steps: &[StepSpec]) -> Bytes {
-    serde_json::to_vec(steps).expect("a pipeline is plain data").into()
+    let steps: Vec<StepSpec> = steps.iter().map(StepSpec::without_secret).collect();
+    serde_json::to_vec(&steps).expect("a pipeline is plain data").into()
 }
 
 impl Recorded {
@@ -110,7 +111,7 @@ impl Recorded {
 
     /// Whether the same step was there before.
     pub(super) fn has_step(&self, step: &StepSpec) -> bool {
-        self.steps.contains(step)
+        self.steps.contains(&step.without_secret())
     }
 
     /// The steps that ran before.
@@ -121,7 +122,8 @@ impl Recorded {
     /// Replicas, slots and checkpoint policy are no change of a finished job.
     pub(super) fn check_finished(&self, spec: &JobSpec) -> Result<(), Misfit> {
         self.check_key_groups(spec)?;
-        if self.steps == spec.pipeline {
+        let now: Vec<StepSpec> = spec.pipeline.iter().map(StepSpec::without_secret).collect();
+        if self.steps == now {
             return Ok(());
         }
         Err(Misfit::ChangedAfterFinish { job: spec.name.clone() })
@@ -133,7 +135,7 @@ impl Recorded {
         for (index, step) in spec.pipeline.iter().enumerate() {
             let before = self.steps.iter().find(|before| before.id == step.id);
             if let (Verb::Source(now), Some(Verb::Source(before))) =
-                (&step.verb, before.map(|before| &before.verb))
+                (&step.without_secret().verb, before.map(|before| &before.verb))
                 && now.kind != before.kind
             {
                 return Err(Misfit::ChangedSource { index, step: step.id.clone() });
@@ -173,7 +175,8 @@ mod tests {
 
     use super::*;
     use crate::pipeline::spec::{
-        CheckpointPolicy, FailoverPolicy, Order, SinkSpec, SourceKind, SourceSpec,
+        CheckpointPolicy, FailoverPolicy, Order, SinkFormat, SinkSpec, SourceKind, SourceSpec,
+        StoreSpec,
     };
 
     fn keys(distinct: u64) -> Verb {
@@ -264,5 +267,21 @@ mod tests {
         let nothing = Recorded::of(&JobState::default()).unwrap();
         assert_eq!(nothing.check_unfinished(&spec()), Ok(()));
         assert_eq!(nothing.check_signatures(&CheckedJob { steps: Vec::new() }), Ok(()));
+    }
+
+    #[test]
+    fn credentials_in_another_secret_are_no_change() {
+        let sink = |secret: &str| {
+            let store = StoreSpec { secret: Some(secret.to_owned()), ..StoreSpec::default() };
+            let (uri, format) = ("s3://b/out".to_owned(), SinkFormat::Ndjson);
+            step("out", &["s"], Verb::Sink(SinkSpec::Files { uri, format, store }))
+        };
+        let mut one = spec();
+        one.pipeline[1] = sink("one");
+        let before = recorded(&one);
+        assert!(!String::from_utf8_lossy(&pipeline_bytes(&one.pipeline)).contains("one"));
+        one.pipeline[1] = sink("two");
+        assert!(before.has_step(&one.pipeline[1]));
+        assert_eq!(before.check_finished(&one), Ok(()));
     }
 }
