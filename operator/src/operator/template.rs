@@ -12,9 +12,10 @@ use weir_crds::{StatefulJob, WorkerSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::names;
+use crate::worker::{ALLOCATOR, TOKEN_VARIABLE};
 
-/// Memory of a worker beside its state, when the user gives no resources.
-const MEMORY_BESIDE_STATE_BYTES: u64 = 256 << 20;
+/// Memory of a worker beside its state (docs/benchmarks.md), when the user gives no resources.
+const MEMORY_BESIDE_STATE_BYTES: u64 = 320 << 20;
 /// From SIGTERM to SIGKILL: a worker hands its work over for up to 25 s.
 const GRACE_SECONDS: i64 = 30;
 /// The user that the image runs as.
@@ -169,9 +170,11 @@ fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: 
         Some(resources) => Value::Object(resources.0.clone()),
         None => json!({"requests": {"memory": request}}),
     };
-    let token = json!({"name": crate::worker::TOKEN_VARIABLE, "valueFrom": {"secretKeyRef": {
+    let token = json!({"name": TOKEN_VARIABLE, "valueFrom": {"secretKeyRef": {
         "name": names::job_secret(job), "key": super::secrets::TOKEN_KEY,
     }}});
+    // The user's come behind and win.
+    let allocator = ALLOCATOR.map(|(name, value)| json!({"name": name, "value": value}));
     let own = worker.env.iter().map(|variable| Value::Object(variable.0.clone()));
     let stores = source.secrets.iter().enumerate().map(|(index, secret)| {
         let path = format!("{}/{secret}", names::STORES_FOLDER);
@@ -190,7 +193,7 @@ fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: 
     json!({
         "name": "worker",
         "image": worker.image.as_deref().unwrap_or(source.default_image),
-        "env": own.chain([token]).collect::<Vec<_>>(),
+        "env": allocator.into_iter().chain(own).chain([token]).collect::<Vec<_>>(),
         "resources": resources,
         "ports": [
             {"name": "weir", "containerPort": names::PORT},
@@ -241,7 +244,10 @@ mod tests {
         let container = &spec.containers[0];
         assert_eq!(container.image.as_deref(), Some("mine:1"));
         assert_eq!(container.args.as_ref().unwrap().last().unwrap(), "3-ab");
-        assert_eq!(container.env.as_ref().unwrap()[0].name, "A");
+        let env: Vec<&str> =
+            container.env.iter().flatten().map(|variable| variable.name.as_str()).collect();
+        let allocator = ALLOCATOR.map(|(name, _)| name);
+        assert_eq!(env, [&allocator[..], &["A", TOKEN_VARIABLE]].concat());
         assert!(container.resources.as_ref().unwrap().limits.is_some());
         let spread = &spec.topology_spread_constraints.unwrap()[0];
         assert!(spread.label_selector.is_some(), "it counts this job's workers");
