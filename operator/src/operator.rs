@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -26,8 +27,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weir_crds::StatefulJob;
-use weir_runtime::random;
 use weir_runtime::task::{self, Task};
+use weir_runtime::{clock, random};
 
 use self::declared::{Declared, Defaults};
 use self::events::Events;
@@ -102,6 +103,11 @@ async fn cluster_id(client: &Client, given: Option<String>) -> Result<String, ku
     Ok(system.metadata.uid.unwrap_or_default())
 }
 
+/// The present time, as the API server writes it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default()
+}
+
 fn host() -> String {
     std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or("weir".to_owned())
 }
@@ -130,13 +136,15 @@ struct Known {
     pods: Arc<PodStore>,
     /// Runs while its shard is held.
     task: Option<Task<()>>,
-    /// The list that it was seen in last.
+    /// The list of its scope that it was seen in last.
     round: u64,
 }
 
 /// From the watch of jobs of one scope.
 struct Heard {
     scope: Arc<Scope>,
+    /// How many lists have begun there.
+    round: u64,
     event: watcher::Event<DynamicObject>,
 }
 
@@ -158,10 +166,9 @@ impl Operator {
             let scope = Arc::new(Scope { namespace, pods: Arc::default() });
             watches.push(task::spawn(watch_scope(self.ground.client.clone(), scope, hear.clone())));
         }
-        let mut round = 0;
         loop {
             tokio::select! {
-                Some(Heard { scope, event }) = heard.recv() => self.apply(&scope, event, &mut round),
+                Some(heard) = heard.recv() => self.apply(heard),
                 changed = self.held.changed() => {
                     if changed.is_err() {
                         return;
@@ -172,11 +179,11 @@ impl Operator {
         }
     }
 
-    fn apply(&mut self, scope: &Scope, event: watcher::Event<DynamicObject>, round: &mut u64) {
+    fn apply(&mut self, Heard { scope, round, event }: Heard) {
         match event {
-            watcher::Event::Init => *round += 1,
+            watcher::Event::Init => {}
             watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                self.declare(scope, &object, *round);
+                self.declare(&scope, &object, round);
             }
             watcher::Event::Delete(object) => {
                 if let Some(uid) = &object.metadata.uid {
@@ -189,7 +196,7 @@ impl Operator {
                         Some(namespace) => known.declared.borrow().namespace == *namespace,
                         None => true,
                     };
-                    in_scope && known.round < *round
+                    in_scope && known.round < round
                 };
                 let gone = self.jobs.iter().filter(|(_, known)| is_gone(known));
                 let gone: Vec<String> = gone.map(|(uid, _)| uid.clone()).collect();
@@ -266,6 +273,7 @@ async fn watch_scope(client: Client, scope: Arc<Scope>, hear: mpsc::Sender<Heard
         }
     }
     let mut jobs = watcher(jobs, watcher::Config::default()).default_backoff().boxed();
+    let mut round = 0;
     loop {
         tokio::select! {
             event = pods.try_next() => match event {
@@ -275,8 +283,9 @@ async fn watch_scope(client: Client, scope: Arc<Scope>, hear: mpsc::Sender<Heard
             },
             event = jobs.try_next() => match event {
                 Ok(Some(event)) => {
+                    round += u64::from(matches!(event, watcher::Event::Init));
                     let scope = Arc::clone(&scope);
-                    if hear.send(Heard { scope, event }).await.is_err() {
+                    if hear.send(Heard { scope, round, event }).await.is_err() {
                         return;
                     }
                 }
@@ -284,5 +293,53 @@ async fn watch_scope(client: Client, scope: Arc<Scope>, hear: mpsc::Sender<Heard
                 Err(error) => tracing::warn!("jobs cannot be watched: {error}"),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::Config;
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(namespace: &str, name: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}")},
+            "spec": {},
+        }))
+        .unwrap()
+    }
+
+    /// Lists of two namespaces at the same time: what one has seen is nothing of the other's.
+    #[tokio::test]
+    async fn a_list_of_one_namespace_forgets_no_job_of_another() {
+        let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let (namespace, cluster) = ("own".to_owned(), "c".to_owned());
+        let (_held, held) = watch::channel(BTreeSet::new());
+        let mut operator = Operator {
+            events: Events::new(client.clone(), "me"),
+            ground: Ground { client, namespace, cluster },
+            defaults: Defaults { image: "weir:1".to_owned(), state_uri: None },
+            held,
+            jobs: BTreeMap::new(),
+        };
+        let scope =
+            |name: &str| Arc::new(Scope { namespace: Some(name.to_owned()), pods: Arc::default() });
+        let (one, two) = (scope("one"), scope("two"));
+        let mut tell = |scope: &Arc<Scope>, round, event| {
+            operator.apply(Heard { scope: Arc::clone(scope), round, event });
+            operator.jobs.keys().cloned().collect::<Vec<_>>()
+        };
+        tell(&one, 1, watcher::Event::Init);
+        tell(&one, 1, watcher::Event::InitApply(job("one", "a")));
+        tell(&two, 1, watcher::Event::Init);
+        tell(&one, 1, watcher::Event::InitApply(job("one", "b")));
+        assert_eq!(tell(&one, 1, watcher::Event::InitDone), ["uid-a", "uid-b"]);
+        tell(&two, 1, watcher::Event::InitApply(job("two", "c")));
+        assert_eq!(tell(&two, 1, watcher::Event::InitDone), ["uid-a", "uid-b", "uid-c"]);
+        tell(&one, 2, watcher::Event::Init);
+        tell(&one, 2, watcher::Event::InitApply(job("one", "b")));
+        assert_eq!(tell(&one, 2, watcher::Event::InitDone), ["uid-b", "uid-c"], "a is gone");
     }
 }

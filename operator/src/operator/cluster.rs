@@ -23,7 +23,7 @@ use super::pods::{PodFacts, Pods};
 use super::template::Template;
 
 /// From SIGTERM to SIGKILL for a pod whose work is done or elsewhere: it has nothing to hand over.
-pub(crate) const GRACE_SECONDS: u32 = 1;
+const GRACE_SECONDS: u32 = 1;
 /// A created pod that the watch does not show for this long was deleted before it was seen.
 const SHOWN_MAX: Duration = Duration::from_secs(30);
 /// Pauses after a pod could not be created: the first, and the longest.
@@ -111,19 +111,8 @@ impl KubeCluster {
         Ok(())
     }
 
-    /// Deletes a pod, if it is still that one.
     async fn delete(&mut self, pod: &PodFacts) -> Result<(), kube::Error> {
-        let preconditions =
-            Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
-        let grace_period_seconds = Some(GRACE_SECONDS);
-        let parameters =
-            DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::default() };
-        match self.api.delete(&pod.name, &parameters).await {
-            Ok(_) => {}
-            // Gone, or another pod has its name by now.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            Err(error) => return Err(error),
-        }
+        delete(&self.api, pod).await?;
         self.created.remove(&pod.name);
         self.deleted.insert(pod.uid.clone());
         Ok(())
@@ -140,6 +129,20 @@ impl KubeCluster {
         };
         let outdated = pod.template != self.template.borrow().hash;
         WorkerView { ordinal: place, state, outdated }
+    }
+}
+
+/// Deletes a pod, if it is still that one.
+pub(crate) async fn delete(api: &Api<Pod>, pod: &PodFacts) -> Result<(), kube::Error> {
+    let preconditions = Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
+    let grace_period_seconds = Some(GRACE_SECONDS);
+    let parameters =
+        DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::default() };
+    match api.delete(&pod.name, &parameters).await {
+        Ok(_) => Ok(()),
+        // Gone, or another pod has its name by now.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

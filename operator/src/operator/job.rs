@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::watch;
 use weir_crds::StatefulJobStatus;
 use weir_engine::coordinator::status::Phase as Course;
 use weir_runtime::clock::{self, Instant};
 
-use super::cluster::GRACE_SECONDS;
+use super::cluster;
 use super::declared::{Declared, version};
 use super::events::Events;
 use super::names;
@@ -256,16 +256,8 @@ impl JobTask {
         let pods: Api<Pod> = Api::namespaced(self.ground.client.clone(), &declared.namespace);
         let seen = Arc::clone(&self.pods.borrow());
         for pod in seen.values().filter(|pod| !pod.is_ending) {
-            let preconditions =
-                Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
-            let grace_period_seconds = Some(GRACE_SECONDS);
-            let parameters =
-                DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::default() };
-            match pods.delete(&pod.name, &parameters).await {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(format!("cannot delete pod {}: {error}", pod.name)),
-            }
+            let deleted = cluster::delete(&pods, pod).await;
+            deleted.map_err(|error| format!("cannot delete pod {}: {error}", pod.name))?;
         }
         // The watch shows it in a moment.
         let _ = clock::timeout(PAUSE_FIRST, self.pods.changed()).await;
@@ -287,7 +279,7 @@ impl JobTask {
             return;
         }
         let more = self.look(declared, seen);
-        let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+        let now = super::now();
         let shown = status::status(seen, &more, &self.status, now);
         if shown == self.status {
             return;
@@ -339,7 +331,7 @@ impl JobTask {
                 self.began = Some((generation, if is_known { 0 } else { last }));
             }
             if last > 0 && self.checkpoint.is_none_or(|its| its.0 != last) {
-                let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+                let now = super::now();
                 let is_known =
                     self.status.last_checkpoint.as_ref().is_some_and(|its| its.id == last);
                 self.checkpoint = (!is_known).then_some((last, now));

@@ -134,7 +134,7 @@ impl Leases {
 
     async fn round(&mut self) -> Result<(), kube::Error> {
         let found = self.found().await?;
-        let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+        let now = super::now();
         let by_name = |name: &str| found.iter().find(|its| its.name == name);
         let own = format!("weir-member-{}", self.identity);
         self.write(&own, by_name(&own), &self.identity).await?;
@@ -185,7 +185,7 @@ impl Leases {
         before: Option<&Found>,
         holder: &str,
     ) -> Result<(), kube::Error> {
-        let now = Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default();
+        let now = super::now();
         let role = if name.starts_with("weir-member-") { "member" } else { "shard" };
         let labels = [(LABEL.0, LABEL.1), (ROLE, role)];
         let lease = Lease {

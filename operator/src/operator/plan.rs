@@ -226,4 +226,4 @@ pub(crate) fn refusal(seen: &Observed) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

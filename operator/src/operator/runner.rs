@@ -283,7 +283,7 @@ fn end_of(error: &RunnerError, why: &str) -> Option<End> {
     }
 }
 
-/// Whether the job as it is declared now would be taken. Second: try again, nothing is known.
+/// Whether the job as it is declared now would be taken; why not, or why that cannot be found out.
 pub(crate) async fn fits(
     ground: &Ground,
     declared: &Declared,

@@ -4,7 +4,7 @@ use weir_engine::pipeline::spec::CheckpointPolicy;
 
 use super::*;
 
-fn wanted(form: u64, replicas: u32) -> Wanted {
+pub(crate) fn wanted(form: u64, replicas: u32) -> Wanted {
     let checkpoint = CheckpointPolicy {
         interval_ms: 1,
         timeout_ms: 1,

@@ -1,23 +1,11 @@
 //! Phases and conditions, by table, with what kstatus makes of them.
 
 use weir_crds::DeletionPolicy;
-use weir_engine::coordinator::run::Target;
-use weir_engine::pipeline::spec::CheckpointPolicy;
 use weir_state::ids::CheckpointId;
 
-use super::super::plan::{Deletion, Fit, Live, Wanted, Wish};
+use super::super::plan::tests::wanted;
+use super::super::plan::{Deletion, Fit, Live, Wish};
 use super::*;
-
-fn wanted(form: u64) -> Wanted {
-    let checkpoint = CheckpointPolicy {
-        interval_ms: 1,
-        timeout_ms: 1,
-        min_pause_ms: 0,
-        retained: 1,
-        tolerable_failures: None,
-    };
-    Wanted { form, target: Target { replicas: 2, slots: 1, checkpoint } }
-}
 
 fn live(phase: Course) -> Runner {
     let status = Status {
@@ -27,7 +15,7 @@ fn live(phase: Course) -> Runner {
         checkpoint: CheckpointId(7),
         ..Status::default()
     };
-    Runner::Live(Live { wanted: wanted(1), is_suspending: false, shows: Ok(Box::new(status)) })
+    Runner::Live(Live { wanted: wanted(1, 2), is_suspending: false, shows: Ok(Box::new(status)) })
 }
 
 fn observed(runner: Runner) -> Observed {
@@ -37,7 +25,7 @@ fn observed(runner: Runner) -> Observed {
         has_finalizer: false,
         policy: DeletionPolicy::Retain,
         suspend: false,
-        wanted: Ok(wanted(1)),
+        wanted: Ok(wanted(1, 2)),
         pods: 2,
         has_pods: true,
         runner,
@@ -76,7 +64,7 @@ fn why() -> String {
 fn each_place_has_its_phase_its_conditions_and_its_kstatus() {
     let suspended = Observed { suspend: true, pods: 0, ..observed(Runner::None) };
     let refused = Observed {
-        wanted: Ok(wanted(2)),
+        wanted: Ok(wanted(2, 2)),
         fit: Some(Fit { form: 2, found: Err(why()) }),
         ..observed(live(Course::Running))
     };
