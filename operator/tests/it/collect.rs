@@ -8,22 +8,14 @@ use weir_state::journal::{Journal, Root};
 use weir_state::names::ObjectNamer;
 use weir_state::objects::{StoreOptions, open_existing};
 
-use crate::command::{Folder, counting, kill, until};
+use crate::command::{Folder, assert_counted, counting_begun, kill, until};
 use crate::leftovers::files;
 
 const ROWS: u64 = 30_000;
 const STATE: &str = "weir-data/counts/state";
 
-fn started() -> (Folder, crate::command::Running) {
-    let folder = Folder::new();
-    folder.write("job.yaml", &counting("counts", ROWS, Some(10_000)));
-    let run = folder.start(&["run", "job.yaml"]);
-    until("output is committed", || !folder.files("out").is_empty());
-    (folder, run)
-}
-
 fn killed() -> Folder {
-    let (folder, mut run) = started();
+    let (folder, mut run) = counting_begun(ROWS);
     run.signal("KILL");
     run.wait();
     folder.assert_nothing_runs();
@@ -66,14 +58,6 @@ fn assert_as_the_journal_says(folder: &Folder) {
     assert!(outside.iter().all(|name| name.starts_with("claims/")), "{outside:?}");
 }
 
-#[track_caller]
-fn assert_output_is_right(folder: &Folder) {
-    let whole = Folder::new();
-    whole.write("job.yaml", &counting("counts", ROWS, None));
-    whole.weir(&["run", "job.yaml"]).check(0, &["finished"]);
-    assert_eq!(folder.rows("out"), whole.rows("out"));
-}
-
 #[test]
 fn after_kill_9_what_is_left_is_what_the_journal_names() {
     let folder = killed();
@@ -101,12 +85,12 @@ fn after_kill_9_what_is_left_is_what_the_journal_names() {
     assert!(again.out.starts_with("0 objects, 0 bytes deleted; held by "), "{}", again.out);
 
     folder.weir(&["run", "job.yaml"]).check(0, &["job counts finished"]);
-    assert_output_is_right(&folder);
+    assert_counted(&folder, ROWS);
 }
 
 #[test]
 fn beside_a_running_job_nothing_that_lives_goes() {
-    let (folder, mut run) = started();
+    let (folder, mut run) = counting_begun(ROWS);
     // From now on the second generation lives.
     assert!(kill(run.workers()[0], "KILL"));
     let show = || folder.weir(&["state", "show", STATE]).out;
@@ -126,7 +110,7 @@ fn beside_a_running_job_nothing_that_lives_goes() {
     assert_eq!(run.wait(), Some(0), "{}", run.stderr());
     assert!(times >= 3, "{times}");
     assert!(run.stderr().contains("restarts 0"), "{}", run.stderr());
-    assert_output_is_right(&folder);
+    assert_counted(&folder, ROWS);
 }
 
 #[test]

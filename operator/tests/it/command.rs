@@ -214,6 +214,24 @@ pub(crate) fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// Begins a job of `counting` that takes a few seconds, and waits until it has written something.
+pub(crate) fn counting_begun(rows: u64) -> (Folder, Running) {
+    let folder = Folder::new();
+    folder.write("job.yaml", &counting("counts", rows, Some(10_000)));
+    let run = folder.start(&["run", "job.yaml"]);
+    until("output is committed", || !folder.files("out").is_empty());
+    (folder, run)
+}
+
+/// The output of a job of `counting` is that of a run that nothing disturbed.
+#[track_caller]
+pub(crate) fn assert_counted(folder: &Folder, rows: u64) {
+    let whole = Folder::new();
+    whole.write("job.yaml", &counting("counts", rows, None));
+    whole.weir(&["run", "job.yaml"]).check(0, &["finished"]);
+    assert_eq!(folder.rows("out"), whole.rows("out"));
+}
+
 /// A job that counts generated keys by minute into the folder `out`.
 pub(crate) fn counting(name: &str, count: u64, rate: Option<u64>) -> String {
     let rate = rate.map(|rate| format!(", rate: {rate}")).unwrap_or_default();

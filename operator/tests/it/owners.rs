@@ -1,23 +1,12 @@
 //! Stale processes: coordinators and workers that stood still while others took over.
 
-use crate::command::{Folder, Running, counting, kill, until};
+use crate::command::{Folder, Running, assert_counted, counting_begun, kill, until};
 
 const ROWS: u64 = 20_000;
 
-fn started() -> (Folder, Running) {
-    let folder = Folder::new();
-    folder.write("job.yaml", &counting("counts", ROWS, Some(10_000)));
-    let run = folder.start(&["run", "job.yaml"]);
-    until("output is committed", || !folder.files("out").is_empty());
-    (folder, run)
-}
-
 #[track_caller]
 fn assert_output_is_right(folder: &Folder) {
-    let whole = Folder::new();
-    whole.write("job.yaml", &counting("counts", ROWS, None));
-    whole.weir(&["run", "job.yaml"]).check(0, &["finished"]);
-    assert_eq!(folder.rows("out"), whole.rows("out"));
+    assert_counted(folder, ROWS);
     folder.assert_nothing_runs();
 }
 
@@ -32,7 +21,7 @@ fn stop(run: &Running) -> Vec<u32> {
 /// It holds the lock as long as it lives, also asleep.
 #[test]
 fn a_run_that_stands_still_keeps_its_folder() {
-    let (folder, mut run) = started();
+    let (folder, mut run) = counting_begun(ROWS);
     run.signal("STOP");
     let pid = format!("is in use by process {}", run.pid());
     folder.weir(&["run", "job.yaml"]).check(2, &[&pid]);
@@ -44,7 +33,7 @@ fn a_run_that_stands_still_keeps_its_folder() {
 /// Its lock was taken away, as when a folder is copied to another machine.
 #[test]
 fn a_coordinator_that_wakes_up_after_another_took_over_is_fenced_and_harms_nothing() {
-    let (folder, mut stale) = started();
+    let (folder, mut stale) = counting_begun(ROWS);
     let workers = stop(&stale);
     std::fs::remove_file(folder.path().join("weir-data/counts/lock")).unwrap();
     let mut next = folder.start(&["run", "job.yaml"]);
@@ -59,7 +48,7 @@ fn a_coordinator_that_wakes_up_after_another_took_over_is_fenced_and_harms_nothi
 
 #[test]
 fn a_coordinator_that_wakes_up_after_the_job_has_finished_changes_nothing() {
-    let (folder, mut stale) = started();
+    let (folder, mut stale) = counting_begun(ROWS);
     let workers = stop(&stale);
     for worker in &workers {
         assert!(kill(*worker, "STOP"));
@@ -78,7 +67,7 @@ fn a_coordinator_that_wakes_up_after_the_job_has_finished_changes_nothing() {
 
 #[test]
 fn orphans_of_a_folder_that_was_deleted_and_made_again_harm_nothing() {
-    let (folder, mut run) = started();
+    let (folder, mut run) = counting_begun(ROWS);
     let workers = run.workers();
     for worker in &workers {
         assert!(kill(*worker, "STOP"));
@@ -101,7 +90,7 @@ fn orphans_of_a_folder_that_was_deleted_and_made_again_harm_nothing() {
 /// The whole of the first run sleeps while its folder is deleted and made again.
 #[test]
 fn a_run_whose_folder_was_deleted_and_made_again_is_fenced() {
-    let (folder, mut stale) = started();
+    let (folder, mut stale) = counting_begun(ROWS);
     let workers = stop(&stale);
     for worker in &workers {
         assert!(kill(*worker, "STOP"));

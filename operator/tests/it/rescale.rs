@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::command::{Folder, Running, counting, kill, sleep, until};
+use crate::command::{Folder, Running, assert_counted, counting, kill, sleep, until};
 
 const ROWS: u64 = 60_000;
 
@@ -31,10 +31,7 @@ fn rescale(folder: &Folder, run: &Running, replicas: u32, slots: u32) -> BTreeSe
 
 #[track_caller]
 pub(crate) fn assert_output_is_right(folder: &Folder) {
-    let whole = Folder::new();
-    whole.write("job.yaml", &counting("counts", ROWS, None));
-    whole.weir(&["run", "job.yaml"]).check(0, &["finished"]);
-    assert_eq!(folder.rows("out"), whole.rows("out"));
+    assert_counted(folder, ROWS);
     folder.assert_nothing_runs();
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::command::{Folder, Running, counting, sleep, until};
+use crate::command::{Folder, Running, assert_counted, counting, sleep, until};
 
 const ROWS: u64 = 30_000;
 /// Several looks at the file, and what a job does in its first moments.
@@ -21,10 +21,7 @@ fn waits(run: &Running) {
 
 #[track_caller]
 fn assert_output_is_right(folder: &Folder) {
-    let whole = Folder::new();
-    whole.write("job.yaml", &counting("counts", ROWS, None));
-    whole.weir(&["run", "job.yaml"]).check(0, &["finished"]);
-    assert_eq!(folder.rows("out"), whole.rows("out"));
+    assert_counted(folder, ROWS);
     folder.assert_nothing_runs();
 }
 

@@ -46,8 +46,12 @@ impl Resident {
 
     /// Keeps a memtable whose files were installed just now, if it fits.
     pub(super) fn add(&mut self, memtable: Arc<Memtable>) {
-        let points = Arc::into_inner(memtable).map(Memtable::into_points);
-        let bytes = points.as_ref().map_or(0, Points::bytes);
+        let Some(memtable) = Arc::into_inner(memtable) else {
+            // Somebody still reads it. Without it the older ones are not the newest any more.
+            return self.clear();
+        };
+        let points = memtable.into_points();
+        let bytes = points.bytes();
         while self.rows.len() >= RESIDENT_MAX {
             self.drop_oldest();
         }
@@ -57,11 +61,7 @@ impl Resident {
             }
             self.drop_oldest();
         }
-        match points {
-            Some(points) => self.rows.push_front(Rows { points, bytes }),
-            // Somebody still reads it. Without it the older ones are not the newest any more.
-            None => self.clear(),
-        }
+        self.rows.push_front(Rows { points, bytes });
     }
 
     fn clear(&mut self) {

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use weir_runtime::task;
 
 use super::StateStore;
-use super::requests::{PERMIT_BYTES, permits};
+use super::requests::{permits, permits_for};
 use crate::cache::{Cached, PartKey, TAIL_OFFSET};
 use crate::error::StateError;
 use crate::table::{Block, BlockHandle, Tail};
@@ -47,9 +47,9 @@ impl Need {
     }
 
     /// Bytes as stored: about what it takes up in memory.
-    fn bytes(&self) -> usize {
+    fn bytes(&self) -> u64 {
         let (start, end) = self.place();
-        usize::try_from(end - start).unwrap_or(usize::MAX)
+        end - start
     }
 
     /// Where the part lies in its object: (first byte, end).
@@ -84,16 +84,14 @@ struct Lead {
 
 impl StateStore {
     /// How much one point read loads before it uses it.
-    fn read_bytes_max(&self) -> usize {
-        self.settings.bytes_in_flight_max / 4
+    fn read_bytes_max(&self) -> u64 {
+        self.settings.bytes_in_flight_max as u64 / 4
     }
 
     /// Waits until so much may be in memory for a read. Who holds some must not ask for more.
-    async fn room_for(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let units = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        // A part larger than the limit passes alone.
-        let units = units.clamp(1, permits(&self.settings));
-        let room = Arc::clone(&self.reading).acquire_many_owned(units).await;
+    async fn room_for(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let permits = permits_for(bytes, permits(&self.settings));
+        let room = Arc::clone(&self.reading).acquire_many_owned(permits).await;
         room.expect("the semaphore is never closed")
     }
 
@@ -211,8 +209,8 @@ pub(crate) struct Parts {
     keep: Keep,
     loaded: BTreeMap<PartKey, Cached>,
     wanted: BTreeMap<PartKey, Need>,
-    /// Each part is used in the step after it was loaded, and not held any longer.
-    once: bool,
+    /// Of point reads: each part is used in the step after it was loaded, and not held any longer.
+    is_bounded: bool,
     /// Room for what is loaded, where it counts against the limit of all reads.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -221,13 +219,13 @@ impl Parts {
     pub(crate) fn new(store: &Arc<StateStore>, keep: Keep) -> Self {
         let store = Arc::clone(store);
         let (loaded, wanted) = (BTreeMap::new(), BTreeMap::new());
-        Self { store, keep, loaded, wanted, once: false, _room: None }
+        Self { store, keep, loaded, wanted, is_bounded: false, _room: None }
     }
 
     /// For point reads of many keys: each step uses all that was loaded before it. What waits in
     /// memory for its step is bounded, for all such reads together.
     pub(crate) fn for_points(store: &Arc<StateStore>) -> Self {
-        Self { once: true, ..Self::new(store, Keep::InCache) }
+        Self { is_bounded: true, ..Self::new(store, Keep::InCache) }
     }
 
     /// The tail of a table; if it is not in memory, it will be loaded.
@@ -271,7 +269,7 @@ impl Parts {
     pub(crate) async fn load(&mut self) -> Result<(), StateError> {
         let mut wanted = std::mem::take(&mut self.wanted);
         let mut needs = Vec::new();
-        if self.once {
+        if self.is_bounded {
             self.loaded.clear();
             self._room = None;
             let most = self.store.read_bytes_max();

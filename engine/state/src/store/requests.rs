@@ -23,7 +23,7 @@ use crate::version::TableHandle;
 /// State objects lie in this folder of the incarnation's.
 const OBJECTS_FOLDER: &str = "objects";
 /// The semaphore of bytes counts in this unit.
-pub(super) const PERMIT_BYTES: usize = 1024;
+const PERMIT_BYTES: usize = 1024;
 /// After this many failed attempts to read, the object's size is looked at: a cut one is damage.
 const LOOK_AT_SIZE_AFTER: u32 = 3;
 
@@ -210,10 +210,7 @@ impl Requests {
     }
 
     async fn permits(&self, bytes: u64) -> (SemaphorePermit<'_>, SemaphorePermit<'_>) {
-        let units = bytes.div_ceil(PERMIT_BYTES as u64);
-        // A request larger than the limit passes alone.
-        let units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, self.bytes_permits);
-        let bytes = self.bytes.acquire_many(units).await;
+        let bytes = self.bytes.acquire_many(permits_for(bytes, self.bytes_permits)).await;
         let request = self.requests.acquire().await;
         let open = "the semaphores are never closed";
         (bytes.expect(open), request.expect(open))
@@ -222,6 +219,12 @@ impl Requests {
     fn path(&self, name: &str) -> Path {
         self.folder.clone().join(name)
     }
+}
+
+/// Permits for so many bytes. What is larger than the limit passes alone.
+pub(super) fn permits_for(bytes: u64, limit: u32) -> u32 {
+    let permits = bytes.div_ceil(PERMIT_BYTES as u64);
+    u32::try_from(permits).unwrap_or(u32::MAX).clamp(1, limit)
 }
 
 /// The limit of bytes in flight, in permits.
