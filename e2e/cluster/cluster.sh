@@ -6,6 +6,7 @@
 #   cluster.sh up             starts it, after clearing what a dead run left; prints the KUBECONFIG to use
 #   cluster.sh load A.tar     imports an OCI archive (../image/oci.py makes one from a folder) on every node
 #   cluster.sh fake N         adds N nodes without a kubelet, whose pods are Running at once and run nothing (kwok)
+#   cluster.sh hang NODE      all processes of a node, its pods' too, stand still; `wake NODE` ends that
 #   cluster.sh down           stops everything, also what a killed run left
 #
 # WEIR_E2E_STATE is the state folder (default /var/lib/weir-e2e), NODES how many nodes (default 1, at most 4). Run as
@@ -137,7 +138,20 @@ node() {
     --hostname-override="node$n" --node-ip="10.244.0.$n"
 }
 
+# Only what that scenario looks at is written down.
+audit_file() {
+  cat >"$S/audit.yaml" <<C
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts:e2e-quiet-system"]}
+  - {level: None}
+C
+}
+
 control_plane() {
+  audit_file
   cat >"$S/kube-proxy.yaml" <<C
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -154,7 +168,8 @@ C
     --kubelet-client-certificate="$S/pki/admin.crt" --kubelet-client-key="$S/pki/admin.key" \
     --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$S/pki/sa.pub" \
     --service-account-signing-key-file="$S/pki/sa.key" --service-cluster-ip-range=10.96.0.0/16 \
-    --authorization-mode=Node,RBAC --allow-privileged=true
+    --authorization-mode=Node,RBAC --allow-privileged=true \
+    --audit-policy-file="$S/audit.yaml" --audit-log-path="$S/log/audit.json" --audit-log-maxsize=100
   run controller-manager kube kube-controller-manager --kubeconfig="$S/controller-manager.kubeconfig" --leader-elect=false \
     --service-account-private-key-file="$S/pki/sa.key" --root-ca-file="$S/pki/ca.crt" --use-service-account-credentials \
     --cluster-signing-cert-file="$S/pki/ca.crt" --cluster-signing-key-file="$S/pki/ca.key"
@@ -209,6 +224,15 @@ fake() {
   kubectl apply -f - <<<"$nodes" >/dev/null
   for n in $(seq "$1"); do wait_for "ready node fake$n" 120 bash -c "kubectl get node fake$n | grep -q ' Ready'"; done
 }
+
+# A shim is in its pod's group or in containerd's, and the node's own are in the group of all.
+node_processes() { # of NODE
+  find "$(groups_root)/weir-$1" -name cgroup.procs -exec cat {} +
+  cat "$S/log/kubelet${1#node}.pid" "$S/log/containerd${1#node}.pid"
+  pgrep -f "^[^ ]*containerd-shim-runc-v2 .*-address $S/$1/containerd.sock" || true
+}
+hang() { node_processes "$1" | xargs -r kill -STOP; }
+wake() { node_processes "$1" | xargs -r kill -CONT; }
 
 # Ends processes in the order in which they would start each other again: kubelets and servers first, then all that is left.
 stop_processes() {
@@ -276,4 +300,4 @@ down() {
   rm -rf --one-file-system "$S"
 }
 
-case ${1:-} in install | up | down) "$1" ;; load | fake) "$1" "$2" ;; *) sed -n '2,16p' "$0"; exit 2 ;; esac
+case ${1:-} in install | up | down) "$1" ;; load | fake | hang | wake) "$1" "$2" ;; *) sed -n '2,17p' "$0"; exit 2 ;; esac

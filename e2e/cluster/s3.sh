@@ -48,7 +48,8 @@ serve() {
   export ROOT_ACCESS_KEY=weir ROOT_SECRET_KEY=weir-secret
   export MINIO_ROOT_USER=weir MINIO_ROOT_PASSWORD=weir-secret MINIO_BROWSER=off MINIO_UPDATE=off HOME=$S/$NAME
   case $NAME in
-    s3) exec versitygw --port "$ADDRESS:7070" "${common[@]}" posix "$S/s3" ;;
+    # Users beside the root user, for whoever rotates credentials; a deleted one is nobody at once.
+    s3) exec versitygw --port "$ADDRESS:7070" --iam-dir "$S/users" --iam-cache-disable "${common[@]}" posix "$S/s3" ;;
     tls) exec versitygw --port "$ADDRESS:7443" --cert "$S/pki/s3.crt" --key "$S/pki/s3.key" "${common[@]}" posix "$S/tls" ;;
     minio) exec minio server "$S/minio" --address "$ADDRESS:9000" --quiet ;;
   esac
@@ -60,7 +61,7 @@ up() {
   [ -z "$(pid)" ] || return 0
   export PATH; PATH=$("$HERE/../tools/install.sh" "$set"):$PATH
   network
-  mkdir -p "$S/$NAME"
+  mkdir -p "$S/$NAME" "$S/users"
   [ "$NAME" != tls ] || (certificate)
   export -f serve; export S NAME ADDRESS
   (echo "$BASHPID" >"$pids/weir-e2e/cgroup.procs" && echo "$BASHPID" >"$S/log/$NAME.pid" &&

@@ -162,24 +162,25 @@ class Scenario:
         found = self.until(f"pod {pod} ends", ended, seconds)
         return found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], self.logs(pod)
 
-    def processes(self, pod: str) -> dict[int, str]:
+    def processes(self, pod: str, namespace: str | None = None) -> dict[int, str]:
         """The processes of a pod's containers, as this machine numbers them, with their command lines."""
-        found = self.get("pod", pod)
-        mark = f"pod{found['metadata']['uid']}/" if found else None
+        found = json.loads(self.kubectl("get", "pod", pod, "-o", "json", "-n", namespace or self.namespace, namespace=False))
+        mark = f"pod{found['metadata']['uid']}/"
         processes = {}
         for folder in Path("/proc").iterdir():
             try:
-                if mark and folder.name.isdigit() and mark in (folder / "cgroup").read_text():
+                if folder.name.isdigit() and mark in (folder / "cgroup").read_text():
                     words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                     processes[int(folder.name)] = words
             except (FileNotFoundError, ProcessLookupError):
                 continue   # it ended meanwhile
         return {pid: words for pid, words in processes.items() if words and words != "/pause"}
 
-    def signal(self, pod: str, name: str, containing: str = "") -> list[int]:
+    def signal(self, pod: str, name: str, containing: str = "", namespace: str | None = None) -> list[int]:
         """Sends a signal (KILL, STOP, CONT, …) to those processes of a pod whose command line contains a text."""
-        hit = [pid for pid, words in self.processes(pod).items() if containing in words]
-        self.check(hit, f"pod {pod} has no process with {containing!r}: {self.processes(pod)}")
+        found = self.processes(pod, namespace)
+        hit = [pid for pid, words in found.items() if containing in words]
+        self.check(hit, f"pod {pod} has no process with {containing!r}: {found}")
         for pid in hit:
             try:
                 os.kill(pid, getattr(signal, f"SIG{name}"))
@@ -187,6 +188,11 @@ class Scenario:
                 pass   # it went with the container's first process
         self.say(f"SIG{name} to {len(hit)} process(es) of pod {pod}")
         return hit
+
+    def node_is(self, node: str, state: str) -> None:
+        """Makes all that runs on a node stand still (hang), as when its machine does, or go on (wake)."""
+        shell.run(ROOT / "e2e/cluster/cluster.sh", state, node)
+        self.say(f"{node}: {state}")
 
     # --- the S3 server and what is in its buckets ---
 
