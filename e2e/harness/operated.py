@@ -1,5 +1,6 @@
 """The operator by its charts, with exactly their rights, and a job whose output is known to the row."""
 
+import copy
 import json
 import time
 
@@ -104,7 +105,7 @@ class Job:
                     "key": ["k"], "window": {"tumble": "1s"}, "values": ["count(*) as n", "sum(seq) as s"]}},
                 {"id": "out", "from": "sums", "sink": {"files": {"uri": uri(f"out/{self.name}/sums"), "format": "ndjson", "store": self.store}}},
             ],
-        } | self.spec}
+        } | copy.deepcopy(self.spec)}
 
     def apply(self, **spec: object) -> None:
         """Applies it, with these fields of its spec changed for good."""
@@ -139,6 +140,9 @@ class Job:
     def pod_objects(self) -> list[dict]:
         found = self.t.pods(f"app.kubernetes.io/component=worker,weir.dev/job={self.name}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def on_node(self, node: str) -> list[str]:
+        return sorted(pod["metadata"]["name"] for pod in self.pod_objects() if pod["spec"].get("nodeName") == node)
 
     # --- waiting ---
 

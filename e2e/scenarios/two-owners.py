@@ -1,0 +1,83 @@
+"""Another resource, and another cluster's operator, on one state: Stalled, and told whose it is; the owner goes on."""
+
+import json
+import os
+import subprocess
+
+from harness.operated import Job, Operator
+from harness.scenario import IMAGE, Scenario
+from harness.shell import ROOT, STATE
+
+DEADLINE_SECONDS = 240
+
+
+def run(t: Scenario) -> None:
+    t.secret()
+    beside, far = namespace(t, "beside"), namespace(t, "far")
+    Operator(t, "--set", f"watchNamespaces={{{t.namespace},{beside}}}")
+    job = Job(t, 1_000_000)
+    job.apply(replicas=2)
+    job.settled(2)
+    workers, generation = job.pods(), job.generation()
+
+    # Another name can never have this state; the same name in another namespace could, if nobody had it.
+    second = Job(t, 1_000_000, name="second")
+    shared = second.manifest()
+    shared["spec"]["state"]["uri"] = t.bucket.uri("state/counts")
+    t.apply(shared)
+    said = second.says("SpecRefused", "Stalled")
+    t.contains(said, 'holds the state of job "counts", not of "second"')
+    t.check(not second.pods(), f"it has workers: {second.pods()}")
+    second_cluster(t, far)
+    for where in (beside, far):
+        t.kubectl("apply", "-n", where, "-f", "-", text=json.dumps(job.manifest()), namespace=False)
+    for where in (beside, far):
+        said = t.until(f"the one in {where} is stalled", lambda: ready(t, where, "StateOwnedElsewhere"), 30)
+        t.contains(said, f"/{t.namespace}/counts/")
+        t.check(condition(t, where, "Stalled") == "True", "it is not Stalled")
+        t.check("No resources" in t.kubectl_run("get", "pods", "-n", where, namespace=False).stderr, "it has workers")
+        t.say(f"{where} is told: {said[:240]}")
+
+    job.goes_on()
+    t.check(job.pods() == workers and job.generation() == generation, "the owner was disturbed")
+    # In one cluster it is seen that an owner is gone: the one behind it follows by itself. Another cluster can't know.
+    t.kubectl("delete", "sj", job.name, "--timeout=60s")
+    t.until("the resource beside has gone on with its state", lambda: ready(t, beside, "Running"), 90)
+    t.check(not job.pods(), f"workers of the first one are left: {job.pods()}")
+    t.until("the other cluster's is told of the new owner", lambda: f"/{beside}/counts/" in ready(t, far, "StateOwnedElsewhere"), 90)
+
+
+def ready(t: Scenario, where: str, reason: str) -> str:
+    """What `Ready` says, if it has this reason."""
+    path = 'jsonpath={.status.conditions[?(@.type=="Ready")].reason} {.status.message}'
+    found = t.kubectl("get", "sj", "counts", "-n", where, "-o", path, namespace=False)
+    return found.removeprefix(reason).strip() or reason if found.startswith(f"{reason} ") else ""
+
+
+def condition(t: Scenario, where: str, kind: str) -> str:
+    path = f'jsonpath={{.status.conditions[?(@.type=="{kind}")].status}}'
+    return t.kubectl("get", "sj", "counts", "-n", where, "-o", path, namespace=False)
+
+
+def namespace(t: Scenario, suffix: str) -> str:
+    """One more namespace, with the bucket's secret."""
+    name = f"{t.namespace}-{suffix}"
+    t.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
+    t.kubectl("create", "namespace", name, namespace=False)
+    t.undo(lambda: t.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False))
+    t.kubectl("create", "secret", "generic", "s3", "-n", name, f"--from-literal=AWS_ACCESS_KEY_ID={t.s3.key}",
+              f"--from-literal=AWS_SECRET_ACCESS_KEY={t.s3.secret}", namespace=False)
+    return name
+
+
+def second_cluster(t: Scenario, name: str) -> None:
+    """Another operator for that namespace's jobs, which says that it is another cluster's."""
+    binary = os.environ.get("WEIR_BINARY", str(ROOT / "target/release/weir"))
+    with (STATE / "log/other-operator.log").open("w") as log:
+        process = subprocess.Popen([binary, "operator", "--namespace", name, "--watch", name, "--cluster-id", "other",
+                                    "--worker-image", IMAGE], stdout=log, stderr=log)
+
+    def end() -> None:
+        process.terminate()
+        process.wait(20)
+    t.undo(end)
