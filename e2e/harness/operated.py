@@ -45,18 +45,23 @@ class Operator:
         image = ("--set", f"image.repository={repository}", "--set", f"image.tag={tag}", *values)
         self.t.helm(verb, "weir", ROOT / "charts/weir", "-n", self.namespace, "--wait", "--timeout=90s", *image)
 
-    def pods(self) -> list[str]:
+    def pods(self, phase: str = "") -> list[str]:
         found = json.loads(self.t.kubectl("get", "pods", "-n", self.namespace, "-l", OPERATOR, "-o", "json", namespace=False))
-        return sorted(pod["metadata"]["name"] for pod in found["items"] if "deletionTimestamp" not in pod["metadata"])
+        living = [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
+        return sorted(pod["metadata"]["name"] for pod in living if phase in ("", pod["status"].get("phase")))
 
     def scale(self, replicas: int) -> None:
         self.t.kubectl("scale", "deployment/weir", "-n", self.namespace, f"--replicas={replicas}", namespace=False)
         self.t.until(f"{replicas} operators run", lambda: len(self.pods()) == replicas)
 
     def kill(self) -> None:
-        """kill -9 of every operator's process; the kubelet starts the containers again."""
-        for pod in self.pods():
-            self.t.signal(pod, "KILL", containing="operator", namespace=self.namespace)
+        """kill -9 of every operator's process. Other pods come, since a kubelet lets containers that die often wait."""
+        for pod in self.pods("Running"):
+            self.kill_one(pod)
+
+    def kill_one(self, pod: str) -> None:
+        self.t.signal(pod, "KILL", containing="operator", namespace=self.namespace)
+        self.t.kubectl("delete", "pod", pod, "-n", self.namespace, "--wait=false", "--grace-period=0", "--force", namespace=False)
 
     def leader(self, job: str) -> str:
         """The pod that said last what has become of a job: `reportingInstance` is it and six characters."""
