@@ -78,7 +78,7 @@ class Operator:
 
     def check_rights(self) -> None:
         """Nobody was refused anything."""
-        for pod in self.pods():
+        for pod in self.pods("Running"):
             log = self.t.kubectl("logs", "-n", self.namespace, pod, namespace=False)
             self.t.check("forbidden" not in log, f"{pod} was refused something: {log[-2000:]}")
 
