@@ -26,7 +26,7 @@ use object_store::path::Path;
 
 pub use self::choose::{Fate, Why};
 pub use self::collect::{Collect, collect};
-pub use self::incarnation::{delete_incarnation, delete_sink_files, sink_files};
+pub use self::incarnation::{delete_incarnation, delete_sink_files, delete_staged, sink_files};
 pub use self::sweep::{SweepReport, Swept, plan_sweep, sweep};
 use crate::ids::{CheckpointId, Seq};
 use crate::journal::{Doomed, JobState, Journal};

@@ -10,8 +10,11 @@ use weir_state::gc::{self, GcError};
 use weir_state::journal::{Journal, JournalError, Root};
 
 use super::{Misfit, fit};
+use crate::coordinator::records::piece_from_record;
 use crate::objects::{Objects, OpenError, place};
 use crate::pipeline::spec::{JobSpec, StepSpec, StoreSpec, Verb};
+use crate::sink::SinkError;
+use crate::sink::publish::publish;
 
 /// Why earlier runs could not be deleted.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,9 @@ pub enum FreshError {
     /// A sink's URI leads nowhere.
     #[error("a sink's folder cannot be opened")]
     Sink(#[from] OpenError),
+    /// Committed output can't be made visible.
+    #[error(transparent)]
+    Publish(#[from] SinkError),
 }
 
 /// Deletes the state of the job at `root` and all files that its sinks' steps have written.
@@ -42,10 +48,7 @@ pub async fn fresh(
     let mut sinks = sinks(&spec.pipeline);
     if let Some(journal) = &journal {
         check_ours(journal, &spec.name, owner)?;
-        // A plan that can't be read names no further folders.
-        let earlier =
-            fit::Recorded::of(journal.state()).map_err(|_: Misfit| ()).unwrap_or_default();
-        sinks.extend(self::sinks(earlier.steps()));
+        sinks.extend(recorded_sinks(journal));
         Journal::abandon(root, journal.incarnation()).await?;
     }
     let runs: BTreeSet<String> = root.claimed().await?.into_iter().map(|run| run.id).collect();
@@ -59,18 +62,44 @@ pub async fn fresh(
     Ok(())
 }
 
-/// Deletes the state of the job at `root`; what its sinks have written stays.
+/// Deletes the state of the job at `root` and what its sinks have staged; output stays. What a
+/// checkpoint has committed is published first, so that the output has all of it. No worker of the job
+/// may live any more. `spec` is the job as it is declared, if that is known.
 ///
-/// Errors: as of [`fresh`]. A crash anywhere is made good by doing it again.
-pub async fn delete_state(job: &str, root: &Root, owner: &str) -> Result<(), FreshError> {
+/// Errors: as of [`fresh`]. A crash anywhere is made good by doing it again: the state goes last.
+pub async fn delete_state(
+    job: &str,
+    spec: Option<&JobSpec>,
+    root: &Root,
+    owner: &str,
+    objects: &dyn Objects,
+) -> Result<(), FreshError> {
     if let Some(journal) = Journal::open(root).await? {
         check_ours(&journal, job, owner)?;
+        let mut sinks = recorded_sinks(&journal);
+        // Where the same folder is declared, so are its present credentials.
+        sinks.extend(spec.map(|spec| self::sinks(&spec.pipeline)).unwrap_or_default());
+        for record in journal.state().unconfirmed.values().flatten() {
+            let sink = sinks.get(&(record.step.clone(), record.folder.clone()));
+            // Rows of `print` lie in the state and go with it.
+            let Some(store) = sink else { continue };
+            publish(&objects.open(&record.folder, store)?, &piece_from_record(record)).await?;
+        }
+        for ((_, uri), store) in &sinks {
+            gc::delete_staged(&place(objects, uri, store)?, &journal.incarnation().id).await?;
+        }
         Journal::abandon(root, journal.incarnation()).await?;
     }
     for dead in root.dead().await? {
         gc::delete_incarnation(root, &dead).await?;
     }
     Ok(())
+}
+
+/// Of all steps that ran. A plan that can't be read names no folders.
+fn recorded_sinks(journal: &Journal) -> BTreeMap<(String, String), StoreSpec> {
+    let earlier = fit::Recorded::of(journal.state()).map_err(|_: Misfit| ()).unwrap_or_default();
+    sinks(earlier.steps())
 }
 
 fn check_ours(journal: &Journal, job: &str, owner: &str) -> Result<(), JournalError> {
@@ -93,4 +122,91 @@ fn sinks(steps: &[StepSpec]) -> BTreeMap<(String, String), StoreSpec> {
         _ => None,
     });
     files.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStore, ObjectStoreExt};
+    use weir_state::ids::CheckpointId;
+    use weir_state::journal::record::{Authority, NewGeneration, Piece, Plan};
+    use weir_state::journal::{CompletedCheckpoint, Entry, NewJob};
+    use weir_state::objects::Place;
+
+    use super::*;
+    use crate::objects::Location;
+    use crate::pipeline::spec::{SinkFormat, SinkSpec};
+
+    struct One(Arc<dyn ObjectStore>);
+
+    impl Objects for One {
+        fn open(&self, uri: &str, _: &StoreSpec) -> Result<Location, OpenError> {
+            Ok(Location { store: Arc::clone(&self.0), path: Path::from(uri) })
+        }
+    }
+
+    async fn names(store: &Arc<dyn ObjectStore>) -> Vec<String> {
+        use futures::TryStreamExt;
+        let mut all: Vec<String> =
+            store.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await.unwrap();
+        all.retain(|name| !name.contains("claims/") && !name.contains("probe"));
+        all.sort();
+        all
+    }
+
+    fn piece(number: u32) -> Piece {
+        Piece {
+            step: "out".to_owned(),
+            folder: "rows".to_owned(),
+            staged: format!("_weir/RUN/g1/out-{number}.staged"),
+            final_name: format!("out-{number}.ndjson"),
+            rows: 1,
+            bytes: 4,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deleted_job_leaves_its_committed_output_and_nothing_staged() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let root = Root::new(Place::new(Arc::clone(&store), Path::from("state"), "state"));
+        let new = NewJob { job: "j".to_owned(), owner: "me".to_owned(), key_groups: 8 };
+        let mut journal = Journal::create(&root, &new, None).await.unwrap();
+        journal.claim("me", Authority::Owner).await.unwrap();
+        let run = journal.incarnation().id.clone();
+        let sink = SinkSpec::Files {
+            uri: "rows".to_owned(),
+            store: StoreSpec::default(),
+            format: SinkFormat::Ndjson,
+        };
+        let step =
+            StepSpec { id: "out".to_owned(), from: vec!["s".to_owned()], verb: Verb::Sink(sink) };
+        let pipeline = fit::pipeline_bytes(&[step]);
+        journal.append(Entry::Plan(Plan { pipeline, ..Plan::default() })).await.unwrap();
+        let generation = NewGeneration { number: 1, ..NewGeneration::default() };
+        journal.append(Entry::Generation(generation)).await.unwrap();
+        let committed = Piece { staged: piece(1).staged.replace("RUN", &run), ..piece(1) };
+        let pieces = vec![committed.clone()];
+        let id = CheckpointId(1);
+        let checkpoint = CompletedCheckpoint { id, pieces, retained: 1, ..Default::default() };
+        journal.append(Entry::Checkpoint(checkpoint)).await.unwrap();
+        let put = |name: String| {
+            let store = Arc::clone(&store);
+            async move { store.put(&Path::from(name), "row\n".into()).await.unwrap() }
+        };
+        put(format!("rows/{}", committed.staged)).await;
+        put(format!("rows/{}", piece(2).staged.replace("RUN", &run))).await;
+        // Another job's, in the same folder.
+        put(format!("rows/{}", piece(3).staged.replace("RUN", "0ther"))).await;
+        let objects = One(Arc::clone(&store));
+        let stranger = delete_state("j", None, &root, "they", &objects).await.unwrap_err();
+        assert!(matches!(stranger, FreshError::Journal(JournalError::OwnedElsewhere { .. })));
+        for _ in 0..2 {
+            delete_state("j", None, &root, "me", &objects).await.unwrap();
+            let left = ["rows/_weir/0ther/g1/out-3.staged", "rows/out-1.ndjson"];
+            assert_eq!(names(&store).await, left);
+        }
+    }
 }

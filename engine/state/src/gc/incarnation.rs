@@ -56,7 +56,7 @@ pub async fn delete_sink_files(
     let committed = sink_files(sink, step).await?;
     dead.extend(committed.iter().map(|(_, run)| run.clone()));
     for run in &dead {
-        delete_below(sink, &sink.path(&format!("_weir/{run}"))).await?;
+        delete_staged(sink, run).await?;
     }
     let paths: Vec<Path> = committed.iter().map(|(name, _)| sink.path(name)).collect();
     sink.delete(&paths).await?;
@@ -85,6 +85,11 @@ fn remove_temporary(folder: &std::path::Path, step: &str, dead: &BTreeSet<String
             drop(std::fs::remove_file(entry.path()));
         }
     }
+}
+
+/// Deletes all that a run has staged in a sink's folder.
+pub async fn delete_staged(sink: &Place, run: &str) -> Result<(), GcError> {
+    delete_below(sink, &sink.path(&format!("_weir/{run}"))).await
 }
 
 async fn delete_below(place: &Place, folder: &Path) -> Result<(), GcError> {
