@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,8 +16,8 @@ use weir_engine::objects::Secrets;
 use weir_runtime::clock::{self, Instant};
 use weir_runtime::task;
 
-/// For how long what was read is used.
-const KEPT: Duration = Duration::from_secs(30);
+/// How long what was read of a mounted secret is used without another look.
+const MOUNTED_KEPT: Duration = Duration::from_secs(5);
 /// Keys of a secret.
 const KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
@@ -31,15 +31,31 @@ pub(crate) type Content = BTreeMap<String, String>;
 pub(crate) trait SecretSource: Send + Sync + 'static {
     /// The content of a secret; or why there is none, without anything that is in it.
     async fn read(&self, name: &str) -> Result<Content, String>;
+
+    /// How long what was read is used without another look.
+    fn kept(&self) -> Duration;
 }
 
-/// Secrets of one source.
-pub(crate) struct SecretStore(pub(crate) Arc<dyn SecretSource>);
+/// Secrets of one source. All stores with the same secret share what was read of it.
+pub(crate) struct SecretStore {
+    source: Arc<dyn SecretSource>,
+    providers: Lock<BTreeMap<String, AwsCredentialProvider>>,
+}
+
+impl SecretStore {
+    pub(crate) fn new(source: Arc<dyn SecretSource>) -> Self {
+        Self { source, providers: Lock::default() }
+    }
+}
 
 impl Secrets for SecretStore {
     fn provider(&self, name: &str) -> AwsCredentialProvider {
-        let (source, name) = (Arc::clone(&self.0), name.to_owned());
-        Arc::new(Provider { source, name, kept: Mutex::default() })
+        let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
+        let provider = providers.entry(name.to_owned()).or_insert_with(|| {
+            let (source, name) = (Arc::clone(&self.source), name.to_owned());
+            Arc::new(Provider { source, name, kept: Mutex::default() })
+        });
+        Arc::clone(provider)
     }
 }
 
@@ -71,7 +87,7 @@ impl CredentialProvider for Provider {
         let mut kept = self.kept.lock().await;
         let now = clock::now();
         if let Some((read, credential)) = &*kept
-            && now < *read + KEPT
+            && now < *read + self.source.kept()
         {
             return Ok(Arc::clone(credential));
         }
@@ -89,9 +105,11 @@ impl CredentialProvider for Provider {
                 *kept = Some((now, Arc::clone(&credential)));
                 Ok(credential)
             }
+            // Somebody has to do something: no request is tried again because of it.
             (Err(why), None) => {
+                let path = format!("secret {}", self.name);
                 let source = Box::new(NoCredential { name: self.name.clone(), why });
-                Err(object_store::Error::Generic { store: "S3", source })
+                Err(object_store::Error::Unauthenticated { path, source })
             }
         }
     }
@@ -115,6 +133,10 @@ pub(crate) struct FolderSecrets(pub(crate) PathBuf);
 
 #[async_trait]
 impl SecretSource for FolderSecrets {
+    fn kept(&self) -> Duration {
+        MOUNTED_KEPT
+    }
+
     async fn read(&self, name: &str) -> Result<Content, String> {
         let folder = self.0.join(name);
         let read = task::blocking(move || {
@@ -147,7 +169,9 @@ mod tests {
         let secret = folder.path().join("keys");
         std::fs::create_dir(&secret).unwrap();
         let source = Arc::new(FolderSecrets(folder.path().to_owned()));
-        let provider = SecretStore(source).provider("keys");
+        let secrets = SecretStore::new(source);
+        let provider = secrets.provider("keys");
+        assert!(Arc::ptr_eq(&provider, &secrets.provider("keys")), "it would be read twice");
         let told = key_id(&provider).await.unwrap_err();
         assert!(told.contains("secret keys: it has no key AWS_ACCESS_KEY_ID"), "{told}");
         std::fs::write(secret.join(KEY_ID), "one\n").unwrap();
@@ -155,10 +179,10 @@ mod tests {
         assert_eq!(key_id(&provider).await.unwrap(), "one");
         std::fs::write(secret.join(KEY_ID), "two").unwrap();
         assert_eq!(key_id(&provider).await.unwrap(), "one", "kept for a while");
-        tokio::time::advance(KEPT).await;
+        tokio::time::advance(MOUNTED_KEPT).await;
         assert_eq!(key_id(&provider).await.unwrap(), "two");
         std::fs::remove_dir_all(&secret).unwrap();
-        tokio::time::advance(KEPT).await;
+        tokio::time::advance(MOUNTED_KEPT).await;
         assert_eq!(key_id(&provider).await.unwrap(), "two");
         assert!(!format!("{provider:?}").contains("hidden"));
     }

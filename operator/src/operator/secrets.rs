@@ -2,6 +2,7 @@
 //! namespace (docs/design/0012-transport-security.md). It gets secrets by name and never lists them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -16,6 +17,8 @@ use crate::certificates::plan::{AUTHORITY_DAYS, CERTIFICATE_DAYS};
 use crate::certificates::{Authority, CertificateError, issue, make_authority};
 use crate::credentials::{Content, SecretSource};
 
+/// How long what was read of a secret of a job is used without another look.
+const SECRET_KEPT: Duration = Duration::from_secs(30);
 /// Key of the run's token in a job's secret.
 pub(crate) const TOKEN_KEY: &str = "token";
 const AUTHORITIES_KEY: &str = "ca.crt";
@@ -204,6 +207,10 @@ pub(crate) struct KubeSecrets(pub(crate) Api<Secret>);
 
 #[async_trait::async_trait]
 impl SecretSource for KubeSecrets {
+    fn kept(&self) -> Duration {
+        SECRET_KEPT
+    }
+
     async fn read(&self, name: &str) -> Result<Content, String> {
         let found = self.0.get_opt(name).await.map_err(|error| error.to_string())?;
         let found = found.ok_or("there is none of this name in the job's namespace")?;

@@ -67,7 +67,7 @@ impl Pod {
         };
         let secrets = self.stores.unwrap_or_default();
         let objects: OpenObjects = Arc::new(move |folder: &str| {
-            let secrets = Arc::new(SecretStore(Arc::new(FolderSecrets(secrets.clone()))));
+            let secrets = Arc::new(SecretStore::new(Arc::new(FolderSecrets(secrets.clone()))));
             let real = RealObjects { base_folder: folder.into() };
             Arc::new(SecretObjects { real, secrets }) as _
         });
