@@ -37,6 +37,8 @@ pub(crate) struct Leases {
     api: Api<Lease>,
     /// Tells this operator from the others.
     identity: String,
+    /// The pod that it runs in.
+    pod: Option<String>,
     held: watch::Sender<BTreeSet<u32>>,
     renewed: Option<Instant>,
 }
@@ -61,6 +63,18 @@ impl Found {
             renewed: spec.renew_time.map(|time| time.0),
             version: lease.metadata.resource_version.clone(),
             is_member: labels.get(ROLE).is_some_and(|role| role == "member"),
+        }
+    }
+
+    /// A container is started again only when its former process has ended: what that one held is
+    /// nobody's.
+    fn forget_predecessor(&mut self, pod: &str, identity: &str) {
+        let of_pod = |holder: &String| {
+            let suffix = holder.strip_prefix(pod).and_then(|rest| rest.strip_prefix('-'));
+            suffix.is_some_and(|suffix| !suffix.contains('-'))
+        };
+        if self.holder.as_ref().is_some_and(|holder| of_pod(holder) && holder != identity) {
+            self.renewed = None;
         }
     }
 
@@ -93,9 +107,14 @@ fn shard_name(shard: u32) -> String {
 }
 
 impl Leases {
-    pub(crate) fn new(api: Api<Lease>, identity: String) -> (Self, watch::Receiver<BTreeSet<u32>>) {
+    /// Of a process called `identity`: the name of its pod, if it is the only one there, and a suffix.
+    pub(crate) fn new(
+        api: Api<Lease>,
+        identity: String,
+        pod: Option<String>,
+    ) -> (Self, watch::Receiver<BTreeSet<u32>>) {
         let (held, shown) = watch::channel(BTreeSet::new());
-        (Self { api, identity, held, renewed: None }, shown)
+        (Self { api, identity, pod, held, renewed: None }, shown)
     }
 
     /// Takes and renews, for ever.
@@ -133,7 +152,10 @@ impl Leases {
     }
 
     async fn round(&mut self) -> Result<(), kube::Error> {
-        let found = self.found().await?;
+        let mut found = self.found().await?;
+        if let Some(pod) = &self.pod {
+            found.iter_mut().for_each(|its| its.forget_predecessor(pod, &self.identity));
+        }
         let now = super::now();
         let by_name = |name: &str| found.iter().find(|its| its.name == name);
         let own = format!("weir-member-{}", self.identity);
@@ -250,6 +272,19 @@ mod tests {
         found[2].holder = None;
         found[3].holder = None;
         assert_eq!(choose(&found, "b", at(100)), (set(&[2, 3]), set(&[])));
+    }
+
+    #[test]
+    fn what_the_former_process_of_the_same_pod_held_is_taken_at_once() {
+        let mut found: Vec<Found> =
+            (0..4).map(|shard| lease(shard_name(shard), "pod-1-old", 99)).collect();
+        found.extend([member("pod-1-old", 99), member("pod-12-x", 99)]);
+        found.iter_mut().for_each(|its| its.forget_predecessor("pod-1", "pod-1-new"));
+        assert_eq!(choose(&found, "pod-1-new", at(100)), (set(&[0, 1]), set(&[])));
+        found[0].holder = Some("pod-12-x".to_owned());
+        found[0].renewed = Some(at(99));
+        found.iter_mut().for_each(|its| its.forget_predecessor("pod-1", "pod-1-new"));
+        assert_eq!(choose(&found, "pod-1-new", at(100)), (set(&[1, 2]), set(&[])), "another pod");
     }
 
     #[test]
