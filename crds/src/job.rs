@@ -105,6 +105,10 @@ pub struct StatefulJobSpec {
     #[serde(default)]
     pub failover: FailoverSpec,
 
+    /// How long a change of replicas or slots may take, and how soon the next may follow.
+    #[serde(default)]
+    pub rescale: RescaleSpec,
+
     /// True: a last checkpoint is taken, the workers end, and the job waits until this is false.
     #[serde(default)]
     pub suspend: bool,
@@ -237,6 +241,11 @@ pub struct FailoverSpec {
     /// of `replicas`, rounded up, and takes its whole width again when the others are replaced.
     #[serde(default = "min_survivors")]
     pub min_survivors: Percent,
+
+    /// A job that was ready and recovers stays so for this long. Without effect under
+    /// `weir run`.
+    #[serde(default = "ready_after")]
+    pub ready_after: Duration,
 }
 
 impl Default for FailoverSpec {
@@ -246,7 +255,31 @@ impl Default for FailoverSpec {
             restarts: restarts(),
             within: within(),
             min_survivors: min_survivors(),
+            ready_after: ready_after(),
         }
+    }
+}
+
+/// How long a change of replicas or slots may take, and how soon the next may follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RescaleSpec {
+    /// Without the cut by then the job goes on as it is, and it is tried again; the condition
+    /// Stalled says so. At least 1s.
+    #[serde(default = "rescale_deadline")]
+    #[schemars(extend("x-weir-min" = "1s"))]
+    #[x_kube(validation = Rule::new(AT_LEAST_1S).message("deadline is at least 1s"))]
+    pub deadline: Duration,
+
+    /// Least time from the end of one rescale to the beginning of the next. The way back to full
+    /// width after a failure does not wait.
+    #[serde(default = "no_time")]
+    pub cooldown: Duration,
+}
+
+impl Default for RescaleSpec {
+    fn default() -> Self {
+        Self { deadline: rescale_deadline(), cooldown: no_time() }
     }
 }
 
@@ -288,6 +321,14 @@ fn restarts() -> u32 {
 
 fn min_survivors() -> Percent {
     Percent::HALF
+}
+
+fn ready_after() -> Duration {
+    Duration::from_secs(60)
+}
+
+fn rescale_deadline() -> Duration {
+    Duration::from_secs(600)
 }
 
 fn within() -> Duration {

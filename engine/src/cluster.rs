@@ -71,17 +71,10 @@ pub trait Cluster: Send {
     async fn stop(&mut self, ordinal: u32) -> Result<(), ClusterError>;
     /// Drops what is left of a dead process.
     async fn forget(&mut self, ordinal: u32);
-    /// Whether the workers outlive this process, so that a coordinator that is fenced leaves them to
-    /// the one that fenced it.
-    fn is_shared(&self) -> bool {
-        false
-    }
     /// Waits until `observe` would give something else than at its last call. Cancel safe; may
     /// wake too often.
     async fn changed(&mut self);
     /// Whether workers belong to the job rather than to this coordinator: then one that was fenced
     /// leaves them to the other, without another word.
-    fn workers_outlive(&self) -> bool {
-        false
-    }
+    fn workers_outlive(&self) -> bool;
 }

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use weir_state::ids::{CheckpointId, Generation};
+use weir_state::objects::is_outage;
 
 use crate::objects::{Location, Objects, OpenError};
 use crate::pipeline::spec::{SinkSpec, StoreSpec};
@@ -118,6 +119,11 @@ impl SinkError {
     /// Whether writing again fails again: the job fails at once instead of restarting.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Uri { .. } | Self::Value { .. } | Self::Conflict { .. })
+    }
+
+    /// Whether the store does not answer.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Store { cause, .. } if is_outage(cause))
     }
 
     fn store(step: &str, object: &str, cause: object_store::Error) -> Self {

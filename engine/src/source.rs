@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
+use weir_state::objects::is_outage;
 
 use crate::objects::{Location, Objects};
 use crate::pipeline::spec::{FileFormat, SourceKind, SourceSpec};
@@ -111,6 +112,11 @@ impl SourceError {
     /// Whether reading again fails again: the job fails at once instead of restarting.
     pub fn is_fatal(&self) -> bool {
         !matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether the store does not answer.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { cause, .. } if is_outage(cause))
     }
 }
 

@@ -7,7 +7,7 @@
 //! - `operator/runner.rs` — its coordinator, the same as in `weir run`, over `operator/cluster.rs`.
 //! - `operator/pods.rs` — the one watch of pods. `operator/secrets.rs` — token and certificates.
 //! - `operator/lease.rs` — which jobs are this operator's. `operator/events.rs` — events.
-//! - `operator/names.rs` — labels, names, field managers.
+//! - `operator/serving.rs` — the label of pods that take part. `operator/names.rs` — all names.
 //!
 //! # What must stay true
 //!
@@ -49,6 +49,7 @@ mod plan;
 mod pods;
 mod runner;
 mod secrets;
+mod serving;
 mod status;
 mod template;
 
@@ -75,9 +76,9 @@ pub(crate) async fn run(args: OperatorArgs) -> Exit {
         }
     };
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return Exit::Failed };
-    let identity = format!("{}-{}", host(), &random::id()[..6]);
+    let identity = format!("{}-{}", pod().unwrap_or("weir".to_owned()), &random::id()[..6]);
     let leases = Api::namespaced(client.clone(), &args.namespace);
-    let (mut leases, held) = Leases::new(leases, identity.clone());
+    let (mut leases, held) = Leases::new(leases, identity.clone(), pod());
     let defaults = Defaults { image: args.worker_image, state_uri: args.state };
     let ground = Ground { client: client.clone(), namespace: args.namespace, cluster };
     let events = Events::new(client, &identity);
@@ -108,8 +109,9 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_millisecond(clock::wall_ms()).unwrap_or_default()
 }
 
-fn host() -> String {
-    std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or("weir".to_owned())
+/// The pod that this process is the only one of.
+fn pod() -> Option<String> {
+    std::env::var("POD_NAME").ok().filter(|name| !name.is_empty())
 }
 
 /// The resources of jobs in a namespace.

@@ -26,6 +26,10 @@ pub(crate) fn job_spec(job: &crds::StatefulJob) -> (spec::JobSpec, Vec<usize>) {
         state_memory_bytes: declared.state.memory.as_bytes(),
         checkpoint: checkpoint(&declared.checkpoint),
         failover: failover(&declared.failover),
+        rescale: spec::RescalePolicy {
+            deadline_ms: declared.rescale.deadline.as_millis(),
+            cooldown_ms: declared.rescale.cooldown.as_millis(),
+        },
         pipeline,
     };
     (spec, from)

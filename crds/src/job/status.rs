@@ -22,7 +22,7 @@ pub struct StatefulJobStatus {
     #[schemars(range(min = 0))]
     pub replicas: Option<u32>,
 
-    /// Selects the workers' pods; for the scale subresource.
+    /// Selects the pods of workers that take part; for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 

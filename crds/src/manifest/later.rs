@@ -7,11 +7,10 @@ use super::node::Node;
 /// Field names that are not built yet in the object at `place`, a path without indices.
 pub(super) fn fields(place: &str) -> &'static [&'static str] {
     match place {
-        "spec" => &["image", "args", "sql", "compaction", "rescale", "upgrade", "restoreFrom"],
+        "spec" => &["image", "args", "sql", "compaction", "upgrade", "restoreFrom"],
         "spec.worker" => &["podTemplate"],
         "spec.state" => &["disk"],
         "spec.checkpoint" => &["snapshots"],
-        "spec.failover" => &["readyAfter"],
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],
         "spec.pipeline[].source.files" => &["csv", "follow"],

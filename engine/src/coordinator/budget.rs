@@ -17,6 +17,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Budget {
     policy: FailoverPolicy,
     errors: VecDeque<Instant>,
+    outages: VecDeque<Instant>,
 }
 
 /// What an error leads to.
@@ -30,20 +31,39 @@ pub(crate) enum Verdict {
 
 impl Budget {
     pub(crate) fn new(policy: FailoverPolicy) -> Self {
-        Self { policy, errors: VecDeque::new() }
+        Self { policy, errors: VecDeque::new(), outages: VecDeque::new() }
     }
 
     /// Counts an error.
     pub(crate) fn error(&mut self, now: Instant) -> Verdict {
-        let within = Duration::from_millis(self.policy.within_ms);
-        self.errors.retain(|at| now.duration_since(*at) < within);
+        self.forget(now);
         if self.errors.len() >= usize::try_from(self.policy.restarts).unwrap_or(usize::MAX) {
             return Verdict::Exhausted;
         }
-        let doublings = u32::try_from(self.errors.len()).unwrap_or(u32::MAX).min(16);
+        let pause = pause_after(self.errors.len());
         self.errors.push_back(now);
-        Verdict::Restart(PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX))
+        Verdict::Restart(pause)
     }
+
+    /// The pause after a store did not answer: no error of the job, whatever it allows.
+    pub(crate) fn outage(&mut self, now: Instant) -> Duration {
+        self.forget(now);
+        let pause = pause_after(self.outages.len());
+        self.outages.push_back(now);
+        pause
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let within = Duration::from_millis(self.policy.within_ms);
+        for times in [&mut self.errors, &mut self.outages] {
+            times.retain(|at| now.duration_since(*at) < within);
+        }
+    }
+}
+
+fn pause_after(earlier: usize) -> Duration {
+    let doublings = u32::try_from(earlier).unwrap_or(u32::MAX).min(16);
+    PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX)
 }
 
 #[cfg(test)]
@@ -59,6 +79,17 @@ mod tests {
             within_ms: 60_000,
             min_survivors_percent: 50,
         })
+    }
+
+    #[test]
+    fn outages_use_up_nothing_and_are_tried_again_ever_more_slowly() {
+        let mut budget = budget(1);
+        let now = clock::now();
+        let pauses: Vec<u128> = (0..9).map(|_| budget.outage(now).as_millis()).collect();
+        assert_eq!(pauses[..3], [100, 200, 400]);
+        assert_eq!(pauses[8], 10_000);
+        assert!(matches!(budget.error(now), Verdict::Restart(_)));
+        assert_eq!(budget.error(now), Verdict::Exhausted);
     }
 
     #[test]

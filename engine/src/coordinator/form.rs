@@ -7,7 +7,7 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::begin::{PlannedSource, Request};
-use crate::pipeline::spec::StoreSpec;
+use crate::pipeline::spec::{JobSpec, StoreSpec};
 use crate::protocol::Deploy;
 
 /// What a deployment of `request` says, but for where and from which checkpoint.
@@ -37,8 +37,8 @@ fn form(deploy: &Deploy) -> u64 {
     let spec = serde_json::from_str(&deploy.spec_json);
     let mut spec: serde_json::Value = spec.expect("it was made from a spec");
     if let Some(fields) = spec.as_object_mut() {
-        for live in ["replicas", "slots", "checkpoint", "failover"] {
-            fields.remove(live);
+        for live in JobSpec::LIVE.iter().chain(&["failover"]) {
+            fields.remove(*live);
         }
     }
     let stable = Deploy { spec_json: spec.to_string(), ..deploy.clone() };
@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn what_may_change_while_a_job_runs_is_no_other_form() {
         let one = of(r#"{"name":"a","replicas":1,"slots":1,"checkpoint":{"x":1}}"#, "s");
-        assert_eq!(one, of(r#"{"replicas":2,"slots":3,"failover":{"y":1},"name":"a"}"#, "s"));
+        assert_eq!(
+            one,
+            of(r#"{"replicas":2,"slots":3,"failover":{"y":1},"rescale":{},"name":"a"}"#, "s")
+        );
         assert_ne!(one, of(r#"{"name":"b","replicas":1,"slots":1}"#, "s"));
         assert_ne!(one, of(r#"{"name":"a","replicas":1,"slots":1}"#, "t"));
     }

@@ -39,7 +39,7 @@ use super::status::{Phase, Rescale, Status, StepRows};
 use super::summary::{Summary, Totals};
 use super::tables::Tables;
 use crate::cluster::{Member, WorkerState, WorkerView};
-use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy};
+use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy, RescalePolicy};
 use crate::plan::{self, JobView, Wish};
 use crate::protocol::{Ack, Piece, ToCoordinator, to_coordinator, to_worker};
 
@@ -68,6 +68,14 @@ pub(crate) struct Shape {
     pub(crate) tables: Vec<Option<Duration>>,
     pub(crate) checkpoint: CheckpointPolicy,
     pub(crate) failover: FailoverPolicy,
+    pub(crate) rescale: RescalePolicy,
+}
+
+impl Shape {
+    /// Replicas and slots.
+    pub(crate) fn form(&self) -> (u32, u32) {
+        (self.replicas, self.slots)
+    }
 }
 
 /// Where the journal says that the job is.
@@ -184,11 +192,15 @@ pub(crate) struct Machine {
     last: Layout,
     /// Replicas and slots of the last generation that had what was wanted.
     reached: Option<(u32, u32)>,
+    /// No rescale begins before: the cooldown of the last.
+    cool_until: Option<Instant>,
     /// The cut after which the next generation is being deployed.
     moving: Option<Cut>,
     next_link: u64,
     tally: Tally,
     rate: u64,
+    /// The open checkpoint makes no progress.
+    checkpoint_waits: bool,
     /// Whether a generation ran: under this coordinator, or workers of one are there.
     has_run: bool,
     /// Whether this coordinator went on with a generation that ran.
@@ -248,6 +260,7 @@ impl Machine {
             hold_until: None,
             last: Layout::default(),
             reached: None,
+            cool_until: None,
             moving: None,
             next_link: 0,
             tally: Tally {
@@ -258,6 +271,7 @@ impl Machine {
                 ..Tally::default()
             },
             rate: 0,
+            checkpoint_waits: false,
             has_run: false,
             is_adopted: false,
             before: recorded.before,
@@ -475,9 +489,10 @@ impl Machine {
             }
             // Of the generation before: that it is over is known, and a new one is about to begin.
             (Some(Body::Failed(_)), State::Greeting(_)) => {}
-            (Some(Body::Failed(failed)), _) if is_current => {
-                self.fault(failed.message, now, effects);
-            }
+            (Some(Body::Failed(failed)), _) if is_current => match failed.outage {
+                true => self.outage(&failed.message, now, effects),
+                false => self.fault(failed.message, now, effects),
+            },
             (Some(body), State::Running(_)) if is_current => {
                 self.report(link, worker, body, now, effects);
             }
@@ -526,6 +541,7 @@ impl Machine {
         let rows_out = total(&steps, &self.shape.sinks, |step| step.rows_in);
         if let Some(now) = now {
             self.rate = self.meters.rate(rows_in, now);
+            self.checkpoint_waits = self.waits_for_checkpoint(now);
         }
         Status {
             phase: self.phase(),
@@ -539,6 +555,7 @@ impl Machine {
             checkpoint: self.completed,
             checkpoints: self.tally.checkpoints,
             checkpoint_failures: self.schedule.failures(),
+            checkpoint_waits: self.checkpoint_waits,
             restarts: self.tally.restarts,
             replaced: self.tally.replaced,
             rescales: self.tally.rescales,
@@ -546,6 +563,7 @@ impl Machine {
             requests: self.meters.requests(),
             message: self.tally.message.clone(),
             is_adopted: self.is_adopted,
+            serving: self.crew().into_iter().flat_map(|its| its.layout.incarnations()).collect(),
             steps,
         }
     }

@@ -218,9 +218,7 @@ impl Performer {
 
     /// The job is wanted in this form from now on.
     pub(crate) fn retarget(&mut self, target: Target) {
-        let spec = &mut self.job.request.spec;
-        let Target { replicas, slots, checkpoint } = target;
-        (spec.replicas, spec.slots, spec.checkpoint) = (replicas, slots, checkpoint);
+        target.put_into(&mut self.job.request.spec);
     }
 
     /// Asks the journal whether this coordinator still reigns.

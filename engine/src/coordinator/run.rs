@@ -21,7 +21,7 @@ use super::records;
 use super::status::{Phase, Status};
 use super::summary::{Summary, Totals};
 use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
-use crate::pipeline::spec::{CheckpointPolicy, JobSpec, SinkSpec, Verb};
+use crate::pipeline::spec::{CheckpointPolicy, JobSpec, RescalePolicy, SinkSpec, Verb};
 use crate::plan::{self, Action, JobView, Wish};
 use crate::protocol::Piece;
 
@@ -59,12 +59,22 @@ pub struct Target {
     pub slots: u32,
     /// When checkpoints are taken.
     pub checkpoint: CheckpointPolicy,
+    /// How it comes to another width.
+    pub rescale: RescalePolicy,
 }
 
 impl Target {
     /// As a job's text says it.
     pub fn of(spec: &JobSpec) -> Self {
-        Self { replicas: spec.replicas, slots: spec.slots, checkpoint: spec.checkpoint }
+        let JobSpec { replicas, slots, checkpoint, rescale, .. } = *spec;
+        Self { replicas, slots, checkpoint, rescale }
+    }
+
+    /// Makes it what a job's text says.
+    pub fn put_into(self, spec: &mut JobSpec) {
+        let Self { replicas, slots, checkpoint, rescale } = self;
+        (spec.replicas, spec.slots) = (replicas, slots);
+        (spec.checkpoint, spec.rescale) = (checkpoint, rescale);
     }
 }
 
@@ -189,7 +199,7 @@ impl Run {
     /// it is fenced.
     fn view(&self, cluster: &dyn Cluster) -> JobView {
         let mut view = self.machine.view();
-        if cluster.is_shared() && matches!(self.machine.ended(), Some(Phase::Fenced(_))) {
+        if cluster.workers_outlive() && matches!(self.machine.ended(), Some(Phase::Fenced(_))) {
             view.wish = Wish::Leave;
         }
         view
@@ -371,6 +381,7 @@ fn shape(job: &Job) -> Shape {
         tables: tables(job),
         checkpoint: spec.checkpoint,
         failover: spec.failover,
+        rescale: spec.rescale,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a coordinator tells the world: a value behind a `watch`, never decided from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +151,8 @@ pub struct Status {
     pub checkpoints: u64,
     /// Checkpoints that failed one after the other.
     pub checkpoint_failures: u32,
+    /// Whether the open checkpoint has made no progress for three intervals, and 30 s at least.
+    pub checkpoint_waits: bool,
     /// Errors reported by workers after which the job went on.
     pub restarts: u64,
     /// Workers that were lost and replaced.
@@ -165,6 +167,8 @@ pub struct Status {
     pub message: String,
     /// Whether this coordinator went on with a generation that an earlier one had begun.
     pub is_adopted: bool,
+    /// Incarnations of the workers that run the generation, or are to.
+    pub serving: BTreeSet<String>,
 }
 
 impl Status {

@@ -112,6 +112,16 @@ impl StageError {
         Self::Exchange { step: step.to_owned(), cause }
     }
 
+    /// Whether it is a store that does not answer, which is no fault of the job.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_outage(),
+            Self::Sink(error) => error.is_outage(),
+            Self::State { cause, .. } => cause.is_outage(),
+            _ => false,
+        }
+    }
+
     /// What the worker does about it.
     pub(crate) fn remedy(&self) -> Remedy {
         match self {

@@ -23,6 +23,9 @@ pub struct JobSpec {
     pub checkpoint: CheckpointPolicy,
     /// When failing workers fail the job.
     pub failover: FailoverPolicy,
+    /// How long a rescale may take, and how soon the next may follow.
+    #[serde(default)]
+    pub rescale: RescalePolicy,
     /// The steps, in flow order.
     pub pipeline: Vec<StepSpec>,
 }
@@ -60,6 +63,27 @@ pub struct FailoverPolicy {
 /// Of texts that were stored before there was the field.
 fn min_survivors_percent() -> u32 {
     50
+}
+
+/// How long a rescale may take, and how soon the next may follow. Times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescalePolicy {
+    /// From the decision to the record of the cut; then the old generation goes on.
+    pub deadline_ms: u64,
+    /// Least time from the end of one rescale to the beginning of the next.
+    pub cooldown_ms: u64,
+}
+
+/// Also of texts that were stored before there was the field.
+impl Default for RescalePolicy {
+    fn default() -> Self {
+        Self { deadline_ms: 600_000, cooldown_ms: 0 }
+    }
+}
+
+impl JobSpec {
+    /// Names of the fields, as they are stored, that a running job takes over.
+    pub const LIVE: [&str; 4] = ["replicas", "slots", "checkpoint", "rescale"];
 }
 
 /// One step: an id, its inputs, one verb.

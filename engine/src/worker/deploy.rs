@@ -59,6 +59,16 @@ pub(crate) enum DeployError {
 }
 
 impl DeployError {
+    /// Whether a store does not answer.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Message { .. } | Self::Job { .. } | Self::StateUri(_) => false,
+            Self::Source(error) => error.is_outage(),
+            Self::Launch(LaunchError::Sink(error)) => error.is_outage(),
+            Self::Launch(LaunchError::State { cause, .. }) => cause.is_outage(),
+        }
+    }
+
     /// Whether deploying again fails again.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {

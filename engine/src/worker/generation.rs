@@ -160,10 +160,14 @@ impl Generation {
                 self.phase = Phase::Running(stages);
                 return Body::Deployed(Deployed {});
             }
-            Ok(Err(error)) => Failed { message: chain(&error), fatal: error.is_fatal() },
+            Ok(Err(error)) => Failed {
+                message: chain(&error),
+                fatal: error.is_fatal(),
+                outage: error.is_outage(),
+            },
             Err(error) => Failed {
                 message: format!("bug in Weir, please report it: deploying: {error}"),
-                fatal: false,
+                ..Failed::default()
             },
         };
         self.phase = Phase::Over(failed.clone());
@@ -180,7 +184,11 @@ impl Generation {
     }
 
     async fn give_up(&mut self, error: &StageError) -> Body {
-        let failed = Failed { message: chain(error), fatal: error.remedy() == Remedy::FailJob };
+        let failed = Failed {
+            message: chain(error),
+            fatal: error.remedy() == Remedy::FailJob,
+            outage: error.is_outage(),
+        };
         tracing::error!(generation = self.number, "{}", failed.message);
         let phase = std::mem::replace(&mut self.phase, Phase::Over(failed.clone()));
         if let Phase::Running(stages) = phase {

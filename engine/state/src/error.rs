@@ -120,6 +120,15 @@ pub enum Remedy {
 }
 
 impl StateError {
+    /// Whether the store does not answer: nothing that whoever asked could do better.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => crate::objects::is_outage(source),
+            Self::NoAnswer { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What a caller should do.
     pub fn remedy(&self) -> Remedy {
         match self {

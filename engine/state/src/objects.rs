@@ -29,7 +29,7 @@ use object_store::{
 use weir_runtime::clock;
 
 pub(crate) use self::error::refusal;
-pub use self::error::{StoreError, StoreOperation};
+pub use self::error::{StoreError, StoreOperation, is_outage};
 pub use self::open::{Credentials, StoreOptions, open, open_existing};
 pub use self::probe::probe_create_if_absent;
 pub(crate) use self::retry::Backoff;

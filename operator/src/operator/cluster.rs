@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use tokio::sync::watch;
-use weir_engine::cluster::{Cluster, ClusterError, Member, WorkerState, WorkerView};
+use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
 use weir_runtime::clock::{self, Instant};
 use weir_runtime::random;
 
@@ -119,16 +119,25 @@ impl KubeCluster {
     }
 
     fn view(&self, place: u32, pod: &PodFacts) -> WorkerView {
-        let state = match (&pod.end, &pod.address) {
-            (Some(end), _) => WorkerState::Dead(end.clone()),
-            (None, Some(address)) if self.was_ready.contains(&pod.uid) => {
-                let (incarnation, address) = (pod.incarnation.clone(), address.clone());
-                WorkerState::Ready(Member { incarnation, address })
-            }
-            _ => WorkerState::Starting,
-        };
+        let state = state(pod, self.was_ready.contains(&pod.uid));
         let outdated = pod.template != self.template.borrow().hash;
         WorkerView { ordinal: place, state, outdated }
+    }
+}
+
+fn state(pod: &PodFacts, was_ready: bool) -> WorkerState {
+    match (&pod.end, &pod.address) {
+        (Some(end), _) => WorkerState::Dead(end.clone()),
+        // Nobody is there who could say that it ends; on a lost node it would never be seen to.
+        (None, _) if pod.is_ending && !was_ready => {
+            let why = format!("pod {} was deleted before it was ready", pod.name);
+            WorkerState::Dead(Exit::Lost(why))
+        }
+        (None, Some(address)) if was_ready => {
+            let (incarnation, address) = (pod.incarnation.clone(), address.clone());
+            WorkerState::Ready(Member { incarnation, address })
+        }
+        _ => WorkerState::Starting,
     }
 }
 
@@ -205,7 +214,7 @@ impl Cluster for KubeCluster {
         }
     }
 
-    fn is_shared(&self) -> bool {
+    fn workers_outlive(&self) -> bool {
         true
     }
 
@@ -231,8 +240,6 @@ impl Cluster for KubeCluster {
 
 #[cfg(test)]
 mod tests {
-    use weir_engine::cluster::Exit;
-
     use super::*;
 
     fn pod(ordinal: u32, name: &str, is_ready: bool) -> PodFacts {
@@ -244,10 +251,22 @@ mod tests {
             template: "t".to_owned(),
             address: None,
             is_ready,
+            is_serving: false,
             is_ending: false,
             end: None,
             trouble: None,
         }
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_before_it_was_ready_is_lost_and_one_that_worked_hands_over() {
+        let address = Some("10.0.0.7:7410".to_owned());
+        let new = PodFacts { address, ..pod(0, "a", false) };
+        let ending = PodFacts { is_ending: true, ..new.clone() };
+        assert_eq!(state(&new, false), WorkerState::Starting);
+        assert!(matches!(state(&new, true), WorkerState::Ready(_)), "its probe may fail meanwhile");
+        assert!(matches!(state(&ending, false), WorkerState::Dead(Exit::Lost(_))));
+        assert!(matches!(state(&ending, true), WorkerState::Ready(_)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! server cannot check is found with the same words. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kube::api::DynamicObject;
 use serde_json::json;
@@ -14,6 +15,9 @@ use super::names;
 use super::plan::{Wanted, Wish};
 use super::template::{Source, Template};
 use crate::translate;
+
+/// Of a resource that cannot be read.
+const CHANGE_MAX: Duration = Duration::from_secs(600);
 
 /// A job's resource.
 #[derive(Clone, Debug)]
@@ -28,7 +32,13 @@ pub(crate) struct Declared {
     pub(crate) has_finalizer: bool,
     pub(crate) suspend: bool,
     pub(crate) policy: weir_crds::DeletionPolicy,
+    /// A job that was ready and recovers is ready for this long.
+    pub(crate) ready_after: Duration,
+    /// A change that is not reached by then is said to have stalled. The job runs on.
+    pub(crate) change_max: Duration,
     pub(crate) status: StatefulJobStatus,
+    /// Where its state is, whatever is wrong with the rest.
+    pub(crate) state: Option<State>,
     /// What is to run, or everything that is wrong with it.
     pub(crate) job: Result<DeclaredJob, String>,
 }
@@ -37,10 +47,16 @@ pub(crate) struct Declared {
 #[derive(Clone, Debug)]
 pub(crate) struct DeclaredJob {
     pub(crate) spec: JobSpec,
-    pub(crate) state_uri: String,
-    pub(crate) state_store: StoreSpec,
+    pub(crate) state: State,
     pub(crate) template: Template,
     pub(crate) wanted: Wanted,
+}
+
+/// Where a job's state is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) uri: String,
+    pub(crate) store: StoreSpec,
 }
 
 /// What holds for jobs that say nothing else.
@@ -79,6 +95,11 @@ impl Declared {
             has_finalizer: finalizers.into_iter().any(|name| name == names::FINALIZER),
             suspend: spec.is_some_and(|spec| spec.suspend),
             policy: spec.map(|spec| spec.deletion_policy).unwrap_or_default(),
+            ready_after: spec.map_or(CHANGE_MAX, |spec| time(spec.failover.ready_after)),
+            change_max: spec.map_or(CHANGE_MAX, |spec| {
+                time(spec.rescale.deadline) + time(spec.rescale.cooldown)
+            }),
+            state: State::of(object, &namespace, &name, defaults).ok(),
             // A status that was written by hand says nothing.
             status: serde_json::from_value(status).unwrap_or_default(),
             job: match read.job {
@@ -95,6 +116,10 @@ impl Declared {
     }
 }
 
+fn time(declared: weir_crds::Duration) -> Duration {
+    Duration::from_millis(declared.as_millis())
+}
+
 /// Resource versions are numbers that grow.
 pub(crate) fn version(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -109,18 +134,8 @@ impl DeclaredJob {
         defaults: &Defaults,
     ) -> Result<Self, String> {
         let (spec, _) = translate::job_spec(job);
-        let state_store = translate::store(job.spec.state.store.as_ref());
-        let state_uri = match (&job.spec.state.uri, &defaults.state_uri) {
-            (Some(uri), _) => uri.clone(),
-            (None, Some(folder)) => {
-                format!("{}/{namespace}/{}", folder.trim_end_matches('/'), spec.name)
-            }
-            (None, None) => {
-                let why = "spec.state.uri: is missing, and the operator has no default for it";
-                return Err(why.to_owned());
-            }
-        };
-        let secrets = secrets(&spec, &state_store);
+        let state = State::in_namespace(&job.spec.state, namespace, &spec.name, defaults)?;
+        let secrets = secrets(&spec, &state.store);
         let template = Template::of(&Source {
             job,
             namespace,
@@ -129,21 +144,52 @@ impl DeclaredJob {
             restart: wish.restart.as_deref(),
             default_image: &defaults.image,
         })?;
-        let wanted =
-            Wanted { form: form(&spec, &state_uri, &state_store), target: Target::of(&spec) };
-        Ok(Self { spec, state_uri, state_store, template, wanted })
+        let wanted = Wanted { form: form(&spec, &state), target: Target::of(&spec) };
+        Ok(Self { spec, state, template, wanted })
+    }
+}
+
+impl State {
+    /// Of a resource of which nothing else need be right.
+    fn of(
+        object: &DynamicObject,
+        namespace: &str,
+        name: &str,
+        defaults: &Defaults,
+    ) -> Result<Self, String> {
+        let spec = object.data.get("spec").and_then(|spec| spec.get("state"));
+        let spec = spec.cloned().unwrap_or_else(|| json!({}));
+        let spec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
+        Self::in_namespace(&spec, namespace, name, defaults)
+    }
+
+    fn in_namespace(
+        spec: &weir_crds::StateSpec,
+        namespace: &str,
+        name: &str,
+        defaults: &Defaults,
+    ) -> Result<Self, String> {
+        let uri = match (&spec.uri, &defaults.state_uri) {
+            (Some(uri), _) => uri.clone(),
+            (None, Some(folder)) => format!("{}/{namespace}/{name}", folder.trim_end_matches('/')),
+            (None, None) => {
+                let why = "spec.state.uri: is missing, and the operator has no default for it";
+                return Err(why.to_owned());
+            }
+        };
+        Ok(Self { uri, store: translate::store(spec.store.as_ref()) })
     }
 }
 
 /// A hash of what a coordinator cannot change while it runs.
-fn form(spec: &JobSpec, state_uri: &str, state_store: &StoreSpec) -> u64 {
+fn form(spec: &JobSpec, state: &State) -> u64 {
     let mut said = serde_json::to_value(spec).unwrap_or_default();
     if let Some(fields) = said.as_object_mut() {
-        for live in ["replicas", "slots", "checkpoint"] {
+        for live in JobSpec::LIVE {
             fields.remove(live);
         }
     }
-    xxh3_64(json!([said, state_uri, state_store]).to_string().as_bytes())
+    xxh3_64(json!([said, state.uri, state.store]).to_string().as_bytes())
 }
 
 /// Names of all secrets that the job's stores need.
@@ -194,9 +240,10 @@ mod tests {
         assert_eq!((read.wish.generation, read.resource_version), (3, 17));
         assert!(read.has_finalizer && read.policy == weir_crds::DeletionPolicy::Delete);
         let job = read.job.unwrap();
-        assert_eq!(job.state_uri, "s3://states/all/n/j");
+        assert_eq!(job.state.uri, "s3://states/all/n/j");
+        assert_eq!(read.state.as_ref(), Some(&job.state));
         assert_eq!(job.wanted.target.replicas, 2);
-        assert_eq!(secrets(&job.spec, &job.state_store), BTreeSet::from(["keys".to_owned()]));
+        assert_eq!(secrets(&job.spec, &job.state.store), BTreeSet::from(["keys".to_owned()]));
     }
 
     #[test]
@@ -209,6 +256,7 @@ mod tests {
         let before = form(&|_| {});
         assert_eq!(before, form(&|spec| spec["replicas"] = json!(5)));
         assert_eq!(before, form(&|spec| spec["checkpoint"] = json!({"interval": "1s"})));
+        assert_eq!(before, form(&|spec| spec["rescale"] = json!({"cooldown": "1s"})));
         assert_eq!(before, form(&|spec| spec["worker"] = json!({"image": "x"})));
         assert_ne!(before, form(&|spec| spec["state"] = json!({"order": "Strict"})));
         assert_ne!(before, form(&|spec| spec["state"] = json!({"uri": "s3://b/x"})));
@@ -218,7 +266,10 @@ mod tests {
     fn what_no_api_server_checks_is_told() {
         let mut wrong = spec();
         wrong["pipeline"][1]["from"] = json!("nobody");
-        let told = declared(&wrong).job.unwrap_err();
+        let wrong = declared(&wrong);
+        let state = wrong.state.expect("its state is to be found all the same");
+        assert_eq!(state.uri, "s3://states/all/n/j");
+        let told = wrong.job.unwrap_err();
         assert!(told.contains("spec.pipeline[1].from") && told.contains("nobody"), "{told}");
     }
 }

@@ -17,15 +17,14 @@ use super::cluster;
 use super::declared::{Declared, version};
 use super::events::Events;
 use super::names;
-use super::plan::{self, Action, Deletion, End, Fit, Observed, Runner as Shown};
+use super::plan::{self, Action, Deletion, End, Fit, Observed, Runner as Shown, Wish};
 use super::pods::Pods;
 use super::runner::{self, Ground, Runner};
+use super::serving::Labels;
 use super::status::{self, Seen};
 
 /// Numbers in a status are written no more often than this.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
-/// A change that was asked for and is not reached by then is said to have stalled. The job runs on.
-const CHANGE_MAX: Duration = Duration::from_secs(600);
 /// How long a coordinator that takes over what ran before may be busy with it until that is shown.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// How long the deletion of a job's state may take before the resource is let go without it.
@@ -52,6 +51,13 @@ pub(crate) struct JobTask {
     retry: Retry,
     /// Since when a change is under way.
     changing: Option<Instant>,
+    /// Since when the job recovers.
+    recovering: Option<Instant>,
+    /// The last wish at which the job was ready: what is missing since was not asked for.
+    reached: Option<Wish>,
+    labels: Labels,
+    /// What the last act came up against.
+    obstacle: Option<String>,
     /// The running generation of workers, and its first checkpoint number.
     began: Option<(u64, u64)>,
     checkpoint: Option<(u64, Timestamp)>,
@@ -85,10 +91,15 @@ impl JobTask {
         declared: watch::Receiver<Arc<Declared>>,
         pods: watch::Receiver<Pods>,
     ) -> Self {
-        let (status, status_version) = {
+        let (status, status_version, wish) = {
             let first = declared.borrow();
-            (first.status.clone(), first.resource_version)
+            (first.status.clone(), first.resource_version, first.wish.clone())
         };
+        let reached = Some(wish).filter(|wish| {
+            let restart = status.acknowledged.as_ref().and_then(|done| done.restart.as_ref());
+            let is_same = status.observed_generation == wish.generation;
+            is_same && restart == wish.restart.as_ref() && status::is_ready(&status)
+        });
         Self {
             ground,
             events,
@@ -103,6 +114,10 @@ impl JobTask {
             written: None,
             retry: Retry { pause: PAUSE_FIRST, until: None },
             changing: None,
+            recovering: None,
+            reached,
+            labels: Labels::default(),
+            obstacle: None,
             began: None,
             checkpoint: None,
         }
@@ -116,10 +131,14 @@ impl JobTask {
             let seen = self.observe(&declared);
             let actions = plan::plan(&seen);
             let acted = !actions.is_empty();
+            if actions.iter().any(Action::takes_time) {
+                self.show(&declared, &seen).await;
+            }
             for action in actions {
                 self.act(&declared, action).await;
             }
             let seen = if acted { self.observe(&declared) } else { seen };
+            self.label(&declared, &seen).await;
             self.show(&declared, &seen).await;
             if !acted {
                 self.wait().await;
@@ -206,7 +225,8 @@ impl JobTask {
             Action::DeletePods => self.delete_pods(declared).await,
             Action::DeleteState => self.delete_state(declared).await,
         };
-        if let Err(why) = done {
+        self.obstacle = done.err();
+        if let Some(why) = &self.obstacle {
             tracing::warn!(job = declared.name, namespace = declared.namespace, "{why}");
             self.retry.begin(now);
             // Whatever failed, it is not tried at once.
@@ -265,13 +285,24 @@ impl JobTask {
     }
 
     async fn delete_state(&mut self, declared: &Declared) -> Result<(), String> {
-        let Ok(job) = &declared.job else {
-            let why = "the resource says nothing that can be run, so nobody knows its state";
-            return Err(why.to_owned());
+        let Some(state) = &declared.state else {
+            return Err("spec.state says nothing that can be understood".to_owned());
         };
-        runner::delete_state(&self.ground, declared, job).await?;
+        runner::delete_state(&self.ground, declared, state).await?;
         self.is_clean = true;
         Ok(())
+    }
+
+    /// Says of each pod whether it takes part: what `status.selector` selects.
+    async fn label(&mut self, declared: &Declared, seen: &Observed) {
+        if let Shown::Live(live) = &seen.runner
+            && let Ok(status) = &live.shows
+            && matches!(status.phase, Course::Running | Course::Rescaling)
+        {
+            let pods = Arc::clone(&self.pods.borrow());
+            let api = Api::namespaced(self.ground.client.clone(), &declared.namespace);
+            self.labels.apply(&api, &pods, &status.serving).await;
+        }
     }
 
     async fn show(&mut self, declared: &Declared, seen: &Observed) {
@@ -281,10 +312,18 @@ impl JobTask {
         let more = self.look(declared, seen);
         let now = super::now();
         let shown = status::status(seen, &more, &self.status, now);
+        if status::is_ready(&shown) {
+            self.reached = Some(seen.wish.clone());
+        }
         if shown == self.status {
             return;
         }
         let is_transition = status::is_transition(&self.status, &shown);
+        // Who reads a finished job's summary anew counts requests of his own; that is no news.
+        let is_over = matches!(seen.runner, Shown::Over { end: End::Finished(_), .. });
+        if is_over && !is_transition {
+            return;
+        }
         let is_due = self.written.is_none_or(|at| clock::now() >= at + STATUS_EVERY);
         if is_transition || is_due {
             self.write(declared, shown).await;
@@ -303,8 +342,10 @@ impl JobTask {
         };
         let is_stalled =
             self.status.conditions.iter().any(|its| its.type_ == "Stalled" && its.status == "True");
-        let is_told = self.status.observed_generation == seen.wish.generation
-            && (self.status.phase == Some(weir_crds::Phase::Running) || is_stalled);
+        let phases = [weir_crds::Phase::Running, weir_crds::Phase::Finished];
+        let is_at_rest = self.status.phase.is_some_and(|phase| phases.contains(&phase));
+        let is_told =
+            self.status.observed_generation == seen.wish.generation && (is_at_rest || is_stalled);
         is_busy && is_told && clock::now() < self.started + SETTLE_MAX
     }
 
@@ -322,12 +363,8 @@ impl JobTask {
             let (generation, last) = (status.generation.0, status.checkpoint.0);
             if status.phase == Course::Running && self.began.is_none_or(|its| its.0 != generation) {
                 // Taken over as it was shown: no checkpoint may come if nothing changes any more.
-                let is_known = self.status.generation == Some(generation)
-                    && self
-                        .status
-                        .conditions
-                        .iter()
-                        .any(|its| its.type_ == "Ready" && its.status == "True");
+                let is_known =
+                    self.status.generation == Some(generation) && status::is_ready(&self.status);
                 self.began = Some((generation, if is_known { 0 } else { last }));
             }
             if last > 0 && self.checkpoint.is_none_or(|its| its.0 != last) {
@@ -350,12 +387,26 @@ impl JobTask {
                 let trouble = pod.trouble.as_ref()?;
                 Some(format!("pod {}: {trouble}", pod.name))
             }),
+            obstacle: self.obstacle.clone(),
             is_late: false,
+            is_reached: self.reached.as_ref() == Some(&seen.wish),
+            is_recovering_briefly: false,
             has_checkpoint,
             checkpoint_seen: self.checkpoint,
         };
+        more.is_recovering_briefly = self.is_recovering_briefly(declared, seen, &more);
         more.is_late = self.is_late(seen, &more);
         more
+    }
+
+    /// Whether the job recovers, and not for so long that it is not ready any more.
+    fn is_recovering_briefly(&mut self, declared: &Declared, seen: &Observed, more: &Seen) -> bool {
+        if !status::is_recovering(seen, more) {
+            self.recovering = None;
+            return false;
+        }
+        let since = *self.recovering.get_or_insert_with(clock::now);
+        clock::now() < since + declared.ready_after
     }
 
     /// Whether what is under way takes longer than it may.
@@ -365,7 +416,7 @@ impl JobTask {
             return false;
         }
         let since = *self.changing.get_or_insert_with(clock::now);
-        clock::now() >= since + CHANGE_MAX
+        clock::now() >= since + self.change_max()
     }
 
     async fn write(&mut self, declared: &Declared, shown: StatefulJobStatus) {
@@ -398,18 +449,23 @@ impl JobTask {
         }
     }
 
+    fn change_max(&self) -> Duration {
+        self.declared.borrow().change_max
+    }
+
     async fn wait(&mut self) {
-        let retry = self.retry.until.filter(|until| *until > clock::now());
-        let late = self.changing.map(|since| since + CHANGE_MAX);
-        let late = late.filter(|late| *late > clock::now());
+        let retry = self.retry.until;
+        let late = self.changing.map(|since| since + self.change_max());
+        let unready = self.recovering.map(|since| since + self.declared.borrow().ready_after);
         let shown = match &self.runner {
             // Numbers that were held back.
-            Some(_) => self.written.map(|at| at + STATUS_EVERY).filter(|at| *at > clock::now()),
+            Some(_) => self.written.map(|at| at + STATUS_EVERY),
             None => None,
         };
         let deletion = self.declared.borrow().deleted_at.map(|_| clock::now() + PAUSE_MAX);
-        let settled = Some(self.started + SETTLE_MAX).filter(|at| *at > clock::now());
-        let due = [retry, late, shown, deletion, settled].into_iter().flatten().min();
+        let settled = Some(self.started + SETTLE_MAX);
+        let due = [retry, late, unready, shown, deletion, settled];
+        let due = due.into_iter().flatten().filter(|due| *due > clock::now()).min();
         let due = async {
             match due {
                 Some(due) => clock::sleep_until(due).await,
@@ -437,11 +493,11 @@ impl JobTask {
 
 /// What to do about state that is left when a resource had to be let go.
 fn left_behind(declared: &Declared) -> String {
-    match &declared.job {
-        Ok(job) if declared.policy == weir_crds::DeletionPolicy::Delete => {
-            format!("the state is still there; delete it by hand: {}", job.state_uri)
+    match &declared.state {
+        Some(state) if declared.policy == weir_crds::DeletionPolicy::Delete => {
+            format!("the state is still there; delete it by hand: {}", state.uri)
         }
-        Ok(job) => format!("the state is kept; weir state gc {} tidies it", job.state_uri),
-        Err(_) => "the state, if there is any, was not deleted".to_owned(),
+        Some(state) => format!("the state is kept; weir state gc {} tidies it", state.uri),
+        None => "the state, if there is any, was not deleted".to_owned(),
     }
 }

@@ -26,6 +26,9 @@ pub(crate) const INCARNATION: &str = "weir.dev/incarnation";
 /// Label of pods: the form that it was started in.
 pub(crate) const TEMPLATE: &str = "weir.dev/template";
 
+/// Label of pods that run the living generation, with the value `true`.
+pub(crate) const SERVING: &str = "weir.dev/serving";
+
 /// Annotation of jobs: another value restarts all workers, new ones first.
 pub(crate) const RESTART: &str = "weir.dev/restart";
 /// Annotation of the job's secret: when its certificate was made, in seconds since 1970.
@@ -56,7 +59,7 @@ pub(crate) fn pod(job: &str, incarnation: &str) -> String {
     format!("{job}-{incarnation}")
 }
 
-/// Selects the pods of a job's workers.
+/// Selects the pods of a job's workers that take part in it.
 pub(crate) fn selector(job: &str) -> String {
-    format!("{}={},{JOB}={job}", COMPONENT.0, COMPONENT.1)
+    format!("{JOB}={job},{SERVING}=true")
 }

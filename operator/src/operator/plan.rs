@@ -124,6 +124,13 @@ pub(crate) enum Action {
     DeleteState,
 }
 
+impl Action {
+    /// Whether the store is asked, so that it is better shown before what is going on.
+    pub(crate) fn takes_time(&self) -> bool {
+        matches!(self, Self::CheckFit | Self::DeleteState)
+    }
+}
+
 /// What to do now.
 pub(crate) fn plan(seen: &Observed) -> Vec<Action> {
     match &seen.deletion {

@@ -24,6 +24,8 @@ pub(crate) struct PodFacts {
     /// What to dial, once it has an address.
     pub(crate) address: Option<String>,
     pub(crate) is_ready: bool,
+    /// It is labelled as one that takes part.
+    pub(crate) is_serving: bool,
     /// Somebody has told it to end.
     pub(crate) is_ending: bool,
     /// How its process ended.
@@ -61,6 +63,7 @@ impl PodFacts {
             template: label(names::TEMPLATE)?,
             address: ip.map(|ip| address(ip)),
             is_ready,
+            is_serving: label(names::SERVING).as_deref() == Some("true"),
             is_ending: pod.metadata.deletion_timestamp.is_some(),
             end: end(&name, &status),
             trouble: trouble(&status),

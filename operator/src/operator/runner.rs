@@ -28,7 +28,7 @@ use weir_state::journal::{JournalError, Root};
 use weir_state::objects::{Place, StoreError, StoreOptions, open};
 
 use super::cluster::KubeCluster;
-use super::declared::{Declared, DeclaredJob};
+use super::declared::{Declared, DeclaredJob, State};
 use super::plan::{End, Live, Runner as Shown, Wanted, Wish};
 use super::pods::Pods;
 use super::secrets::{self, Identity, KubeSecrets, SecretError};
@@ -212,9 +212,7 @@ impl Course {
     async fn begin(&self) -> Result<(Begun, Arc<Tls>), RunnerError> {
         let (mut request, tls) = request(&self.ground, &self.declared, &self.job).await?;
         // What was changed meanwhile counts from the start.
-        let Target { replicas, slots, checkpoint } = *self.wanted.borrow();
-        let spec = &mut request.spec;
-        (spec.replicas, spec.slots, spec.checkpoint) = (replicas, slots, checkpoint);
+        self.wanted.borrow().put_into(&mut request.spec);
         Ok((begin(request).await?, tls))
     }
 
@@ -297,12 +295,14 @@ pub(crate) async fn fits(
 pub(crate) async fn delete_state(
     ground: &Ground,
     declared: &Declared,
-    job: &DeclaredJob,
+    state: &State,
 ) -> Result<(), String> {
     let objects = objects(ground, &declared.namespace);
-    let place = state_place(&*objects, job).await.map_err(|error| chain(&error))?;
+    let place = state_place(&*objects, state).await.map_err(|error| chain(&error))?;
     let owner = owner_id(ground, declared);
-    let deleted = fresh::delete_state(&job.spec.name, &Root::new(place), &owner).await;
+    let spec = declared.job.as_ref().ok().map(|job| &job.spec);
+    let (name, root) = (&declared.name, Root::new(place));
+    let deleted = fresh::delete_state(name, spec, &root, &owner, &*objects).await;
     deleted.map_err(|error: FreshError| chain(&error))
 }
 
@@ -312,7 +312,7 @@ async fn request(
     job: &DeclaredJob,
 ) -> Result<(Request, Arc<Tls>), RunnerError> {
     let objects = objects(ground, &declared.namespace);
-    let place = state_place(&*objects, job).await?;
+    let place = state_place(&*objects, &job.state).await?;
     let root = Root::new(place);
     let authority = authority(ground, declared, &root).await?;
     let identity = identity(ground, declared).await?;
@@ -321,8 +321,8 @@ async fn request(
     let request = Request {
         spec: job.spec.clone(),
         root,
-        state_uri: job.state_uri.clone(),
-        state_store: job.state_store.clone(),
+        state_uri: job.state.uri.clone(),
+        state_store: job.state.store.clone(),
         base_folder: "/".to_owned(),
         owner: owner_id(ground, declared),
         authority,
@@ -344,16 +344,16 @@ async fn identity(ground: &Ground, declared: &Declared) -> Result<Identity, Secr
 
 fn objects(ground: &Ground, namespace: &str) -> Arc<dyn Objects> {
     let secrets: Api<Secret> = Api::namespaced(ground.client.clone(), namespace);
-    let secrets = Arc::new(SecretStore(Arc::new(KubeSecrets(secrets))));
+    let secrets = Arc::new(SecretStore::new(Arc::new(KubeSecrets(secrets))));
     Arc::new(SecretObjects { real: RealObjects { base_folder: PathBuf::from("/") }, secrets })
 }
 
-async fn state_place(objects: &dyn Objects, job: &DeclaredJob) -> Result<Place, RunnerError> {
-    if job.state_uri.starts_with("s3://") {
-        let place = place(objects, &job.state_uri, &job.state_store);
+async fn state_place(objects: &dyn Objects, state: &State) -> Result<Place, RunnerError> {
+    if state.uri.starts_with("s3://") {
+        let place = place(objects, &state.uri, &state.store);
         return place.map_err(|error| RunnerError::Uri(error.to_string()));
     }
-    open(&job.state_uri, &StoreOptions::default()).await.map_err(RunnerError::State)
+    open(&state.uri, &StoreOptions::default()).await.map_err(RunnerError::State)
 }
 
 /// Who owns the state of a job of this cluster.

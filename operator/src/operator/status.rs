@@ -23,8 +23,14 @@ pub(crate) struct Seen {
     pub(crate) outdated: usize,
     /// Why a pod does not start.
     pub(crate) trouble: Option<String>,
+    /// What the last act came up against.
+    pub(crate) obstacle: Option<String>,
     /// A change has waited longer than its deadline.
     pub(crate) is_late: bool,
+    /// The job was ready since it was last changed: what is missing is no change that is under way.
+    pub(crate) is_reached: bool,
+    /// It recovers, and not for long.
+    pub(crate) is_recovering_briefly: bool,
     /// A checkpoint was completed since the present generation of workers began.
     pub(crate) has_checkpoint: bool,
     /// When the last checkpoint was first seen.
@@ -93,6 +99,16 @@ pub(crate) fn is_transition(before: &StatefulJobStatus, now: &StatefulJobStatus)
     quiet(before) != quiet(now)
 }
 
+/// Whether a status says that the job is ready.
+pub(crate) fn is_ready(status: &StatefulJobStatus) -> bool {
+    status.conditions.iter().any(|its| its.type_ == "Ready" && its.status == "True")
+}
+
+/// Whether the job comes back from something that nobody asked for.
+pub(crate) fn is_recovering(seen: &Observed, more: &Seen) -> bool {
+    place(seen, more).phase == Phase::Recovering
+}
+
 /// Whether something that was asked for is not reached yet.
 pub(crate) fn is_under_way(seen: &Observed, more: &Seen) -> bool {
     let place = place(seen, &Seen { is_late: false, ..more.clone() });
@@ -101,8 +117,8 @@ pub(crate) fn is_under_way(seen: &Observed, more: &Seen) -> bool {
 
 fn place(seen: &Observed, more: &Seen) -> Place {
     if seen.deletion.is_some() {
-        let message = "its workers end, and what goes with it is deleted".to_owned();
-        return going(Phase::Deleting, "Deleting", message);
+        let otherwise = || "its workers end, and what goes with it is deleted".to_owned();
+        return going(Phase::Deleting, "Deleting", more.obstacle.clone().unwrap_or_else(otherwise));
     }
     let mut place = match &seen.runner {
         Runner::Live(live) => match &live.shows {
@@ -113,6 +129,9 @@ fn place(seen: &Observed, more: &Seen) -> Place {
         Runner::None => going(Phase::Pending, "Beginning", "it begins".to_owned()),
         Runner::Over { end, .. } => over(end),
     };
+    if place.phase == Phase::Recovering {
+        place.is_ready = more.is_reached && more.is_recovering_briefly;
+    }
     if let Some(why) = refusal(seen) {
         why.clone_into(&mut place.message);
         place.stalled = Some("SpecRefused");
@@ -167,26 +186,30 @@ fn running(seen: &Observed, more: &Seen, status: &Status) -> Place {
         Ok(wanted) => wanted.target.replicas == status.workers_ready && more.outdated == 0,
         Err(_) => true,
     };
+    // What was as it was asked to be has not been asked to change.
+    let asked = |phase| if more.is_reached { Phase::Recovering } else { phase };
     match &status.phase {
         Course::Adopting => going(Phase::Recovering, "Adopting", words(&numbers)),
         Course::Starting if more.trouble.is_some() => {
-            going(Phase::Starting, "PodsNotStarting", words(&numbers))
+            going(asked(Phase::Starting), "PodsNotStarting", words(&numbers))
         }
-        Course::Starting => going(Phase::Starting, "Starting", words(&|| "it starts".to_owned())),
+        Course::Starting => {
+            going(asked(Phase::Starting), "Starting", words(&|| "it starts".to_owned()))
+        }
         Course::Recovering => {
             going(Phase::Recovering, "Recovering", words(&|| "it recovers".to_owned()))
         }
-        Course::Rescaling => going(Phase::Rescaling, "Rescaling", words(&numbers)),
+        Course::Rescaling => going(asked(Phase::Rescaling), "Rescaling", words(&numbers)),
         Course::Suspending => {
             going(Phase::Suspending, "Suspending", "a last checkpoint is taken".to_owned())
         }
         Course::Running if !is_reached && more.trouble.is_some() => {
-            going(Phase::Rescaling, "PodsNotStarting", words(&numbers))
+            going(asked(Phase::Rescaling), "PodsNotStarting", words(&numbers))
         }
         Course::Running if !is_reached => {
-            going(Phase::Rescaling, "WaitingForWorkers", words(&numbers))
+            going(asked(Phase::Rescaling), "WaitingForWorkers", words(&numbers))
         }
-        Course::Running if !more.has_checkpoint => {
+        Course::Running if !more.has_checkpoint && !more.is_reached => {
             going(Phase::Running, "WaitingForCheckpoint", words(&numbers))
         }
         Course::Running => done(Phase::Running, "Running", numbers()),
@@ -207,7 +230,12 @@ fn conditions(seen: &Observed, more: &Seen, place: &Place, shows: Option<&Status
     let is_reconciling = !place.is_ready && !is_stalled && is_asked;
     let failures = shows.map_or(0, |status| status.checkpoint_failures);
     let is_suspended = seen.suspend && place.phase == Phase::Suspended;
+    let waits = shows.is_some_and(|status| status.checkpoint_waits);
     let healthy = match failures {
+        0 if waits => {
+            let message = "the open checkpoint makes no progress: a store may be slow or away";
+            shown("CheckpointsHealthy", false, "NoProgress", message)
+        }
         0 => shown("CheckpointsHealthy", true, "NoFailures", ""),
         _ => {
             let message = format!("{failures} checkpoints in a row have failed");
@@ -218,7 +246,8 @@ fn conditions(seen: &Observed, more: &Seen, place: &Place, shows: Option<&Status
         (Some("DeadlineExceeded"), Some(trouble)) => trouble,
         _ => &place.message,
     };
-    let ready = if place.is_ready && shows.is_some() { "" } else { place.message.as_str() };
+    let is_plain = place.phase == Phase::Running && place.is_ready;
+    let ready = if is_plain { "" } else { place.message.as_str() };
     vec![
         shown("Ready", place.is_ready, reason, ready),
         shown(

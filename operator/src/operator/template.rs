@@ -18,6 +18,12 @@ use crate::worker::{ALLOCATOR, TOKEN_VARIABLE};
 const MEMORY_BESIDE_STATE_BYTES: u64 = 320 << 20;
 /// From SIGTERM to SIGKILL: a worker hands its work over for up to 25 s.
 const GRACE_SECONDS: i64 = 30;
+/// For so long a pod stays on a node that does not answer. Kubernetes' own five minutes are for pods
+/// that have something to lose there.
+const LOST_NODE_SECONDS: u32 = 30;
+/// Taints of a node that does not answer.
+const LOST_NODE_TAINTS: [&str; 2] =
+    ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 /// The user that the image runs as.
 const USER: i64 = 65_532;
 
@@ -149,7 +155,7 @@ fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) 
         "priorityClassName": worker.priority_class_name,
         "imagePullSecrets": worker.image_pull_secrets,
         "nodeSelector": worker.node_selector,
-        "tolerations": worker.tolerations,
+        "tolerations": tolerations(worker),
         "affinity": worker.affinity,
         "topologySpreadConstraints": spread.collect::<Vec<_>>(),
         "securityContext": {
@@ -162,6 +168,24 @@ fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) 
         "containers": [container(source, worker, job, memory_bytes)],
         "volumes": volumes,
     })
+}
+
+/// The user's, and ours of what they say nothing of.
+fn tolerations(worker: &WorkerSpec) -> Vec<Value> {
+    let own = worker.tolerations.iter().map(|toleration| Value::Object(toleration.0.clone()));
+    // One without a key is of every taint.
+    let is_said = |taint: &str| {
+        let mut keys =
+            worker.tolerations.iter().map(|its| its.0.get("key").and_then(Value::as_str));
+        keys.any(|key| key.is_none_or(|key| key.is_empty() || key == taint))
+    };
+    let ours = LOST_NODE_TAINTS.iter().filter(|taint| !is_said(taint)).map(|taint| {
+        json!({
+            "key": taint, "operator": "Exists", "effect": "NoExecute",
+            "tolerationSeconds": LOST_NODE_SECONDS,
+        })
+    });
+    own.chain(ours).collect()
 }
 
 fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) -> Value {
@@ -252,6 +276,20 @@ mod tests {
         let spread = &spec.topology_spread_constraints.unwrap()[0];
         assert!(spread.label_selector.is_some(), "it counts this job's workers");
         assert!(spec.volumes.unwrap().iter().any(|volume| volume.name == "store-0"));
+    }
+
+    #[test]
+    fn a_lost_node_is_left_soon_unless_the_user_says_how_long_it_is_waited_for() {
+        let keys = |worker: &str| -> Vec<(Option<String>, Option<i64>)> {
+            let spec = template(worker, "ours:1", None).unwrap().pod(0, "0-a").spec.unwrap();
+            let tolerations = spec.tolerations.unwrap_or_default().into_iter();
+            tolerations.map(|its| (its.key, its.toleration_seconds)).collect()
+        };
+        let lost = |taint: &str| (Some(format!("node.kubernetes.io/{taint}")), Some(30));
+        assert_eq!(keys("{}"), [lost("not-ready"), lost("unreachable")]);
+        let said = "{tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists}]}";
+        assert_eq!(keys(said)[1..], [lost("not-ready")]);
+        assert_eq!(keys("{tolerations: [{operator: Exists}]}"), [(None, None)]);
     }
 
     #[test]

@@ -124,6 +124,10 @@ impl Cluster for LocalCluster {
         self.workers.remove(&ordinal);
     }
 
+    fn workers_outlive(&self) -> bool {
+        false
+    }
+
     async fn changed(&mut self) {
         if let Some(event) = self.events.recv().await {
             self.apply(event);

@@ -118,6 +118,9 @@ fn shown(steer: &Sender<Target>, target: Target) -> String {
     if before.checkpoint != target.checkpoint {
         changes.push("another checkpoint policy".to_owned());
     }
+    if before.rescale != target.rescale {
+        changes.push("another rescale policy".to_owned());
+    }
     if changes.is_empty() { "what it was before".to_owned() } else { changes.join(", ") }
 }
 
@@ -155,12 +158,8 @@ impl Watched {
     /// The new target, if it is another one; or why the change cannot be applied now.
     fn compare(&mut self, now: &JobSpec) -> Result<Option<Target>, Vec<String>> {
         let target = Target::of(now);
-        let same = JobSpec {
-            replicas: now.replicas,
-            slots: now.slots,
-            checkpoint: now.checkpoint,
-            ..self.spec.clone()
-        };
+        let mut same = self.spec.clone();
+        target.put_into(&mut same);
         if same == *now {
             let changed = target != Target::of(&self.spec);
             self.spec = same;
@@ -176,8 +175,8 @@ impl Watched {
         let changed = fields.iter().filter(|(_, changed)| *changed);
         let refused = changed.map(|(field, _)| {
             format!(
-                "{field}: a running job takes over replicas, slots and checkpoint only; stop it \
-                 (Ctrl-C) and run it again for the rest"
+                "{field}: a running job takes over replicas, slots, checkpoint and rescale only; \
+                 stop it (Ctrl-C) and run it again for the rest"
             )
         });
         Err(refused.collect())

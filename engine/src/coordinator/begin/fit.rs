@@ -175,8 +175,8 @@ mod tests {
 
     use super::*;
     use crate::pipeline::spec::{
-        CheckpointPolicy, FailoverPolicy, Order, SinkFormat, SinkSpec, SourceKind, SourceSpec,
-        StoreSpec,
+        CheckpointPolicy, FailoverPolicy, Order, RescalePolicy, SinkFormat, SinkSpec, SourceKind,
+        SourceSpec, StoreSpec,
     };
 
     fn keys(distinct: u64) -> Verb {
@@ -209,6 +209,7 @@ mod tests {
                 within_ms: 1,
                 min_survivors_percent: 50,
             },
+            rescale: RescalePolicy::default(),
             pipeline: vec![
                 step("s", &[], keys(10)),
                 step("out", &["s"], Verb::Sink(SinkSpec::Blackhole)),

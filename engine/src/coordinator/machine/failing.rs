@@ -136,6 +136,19 @@ impl Machine {
         }
     }
 
+    /// A store does not answer. It is tried again for as long as that takes.
+    pub(super) fn outage(&mut self, why: &str, now: Instant, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Closing) {
+            return;
+        }
+        tracing::warn!("a store does not answer: {why}");
+        self.tally.restarts += 1;
+        self.tally.message = format!("a store does not answer; it is tried again: {why}");
+        self.stop_generation(None, effects);
+        self.hold_until = Some(now + self.budget.outage(now));
+        self.state = State::Idle;
+    }
+
     /// The pause after an error; none: there is no more, and the job has failed.
     fn charge(&mut self, why: &str, now: Instant, effects: &mut Vec<Effect>) -> Option<Duration> {
         tracing::warn!("a worker failed: {why}");

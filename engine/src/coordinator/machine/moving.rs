@@ -21,8 +21,6 @@ use crate::coordinator::run::Target;
 use crate::coordinator::status::{Phase, Rescale};
 use crate::protocol::{Abort, Paused, Stop, to_coordinator, to_worker};
 
-/// Longest time from the decision to move to the record of the cut.
-pub(super) const RESCALE_MAX: Duration = Duration::from_secs(600);
 /// Pause before the next try after a checkpoint of a move was given up.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -31,8 +29,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Move {
     /// Its workers; those have answered that know this coordinator.
     pub(crate) crew: Crew,
-    /// When it was decided.
-    since: Instant,
+    /// The cut is in the journal by then, or the move is given up.
+    until: Instant,
     /// No checkpoint is tried before: one was given up.
     not_before: Option<Instant>,
     /// Whether a checkpoint was completed since then.
@@ -77,7 +75,7 @@ impl Move {
 
     /// When something becomes due by itself.
     pub(super) fn deadline(&self) -> Instant {
-        self.not_before.unwrap_or(self.since + RESCALE_MAX)
+        self.not_before.unwrap_or(self.until)
     }
 
     /// A checkpoint was given up.
@@ -112,7 +110,7 @@ impl Machine {
             self.stay(None, effects);
         }
         (self.shape.replicas, self.shape.slots) = (target.replicas, target.slots);
-        self.shape.checkpoint = target.checkpoint;
+        (self.shape.checkpoint, self.shape.rescale) = (target.checkpoint, target.rescale);
         self.schedule.set_policy(target.checkpoint);
     }
 
@@ -174,6 +172,13 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         self.stay(None, effects);
+        if self.is_cooling() {
+            let cooldown = Duration::from_millis(self.shape.rescale.cooldown_ms);
+            self.tally.message =
+                format!("a rescale waits until {cooldown:?} (rescale.cooldown) after the last");
+            return;
+        }
+        let until = now + Duration::from_millis(self.shape.rescale.deadline_ms);
         let State::Running(running) = &mut self.state else { return };
         let before = &running.crew.layout;
         let is_same = |layout: &Layout| layout.workers == workers && layout.width() == width;
@@ -194,8 +199,13 @@ impl Machine {
         }
         let mut crew = Crew::new(layout, links, now);
         known.into_iter().for_each(|link| crew.answer(link));
-        running.next =
-            Some(Move { crew, since: now, not_before: None, is_flushed: false, cut: None });
+        running.next = Some(Move { crew, until, not_before: None, is_flushed: false, cut: None });
+    }
+
+    /// Whether it is too early for another form. The way back to the one that was reached before
+    /// does not wait.
+    fn is_cooling(&self) -> bool {
+        self.cool_until.is_some() && self.reached.is_some_and(|its| its != self.shape.form())
     }
 
     /// The running generation goes on as it is: the move is given up, whatever was begun of it.
@@ -220,8 +230,10 @@ impl Machine {
         let State::Running(running) = &mut self.state else { return };
         let Some(next) = &mut running.next else { return };
         next.not_before.take_if(|until| now >= *until);
-        if now >= next.since + RESCALE_MAX {
-            let why = format!("no cut was complete within {RESCALE_MAX:?}; it is tried again");
+        if now >= next.until {
+            let max = Duration::from_millis(self.shape.rescale.deadline_ms);
+            let why =
+                format!("no cut was complete within {max:?} (rescale.deadline); it is tried again");
             self.stay(Some(&why), effects);
         }
     }
@@ -282,7 +294,7 @@ impl Machine {
     /// All workers of a new generation run. Says so if the job has another form than before.
     pub(super) fn arrived(&mut self, now: Instant) {
         let pause = self.moving.take().and_then(|cut| Some((cut, cut.paused?)));
-        let to = (self.shape.replicas, self.shape.slots);
+        let to = self.shape.form();
         let State::Running(running) = &self.state else { return };
         let layout = &running.crew.layout;
         if layout.width() != to.0 * to.1 || layout.workers.len() != to.0 as usize {
@@ -297,6 +309,7 @@ impl Machine {
             cut_wait_ms: pause.map(|(cut, paused)| millis(paused - cut.ordered)),
         };
         self.tally.rescales += 1;
+        self.cool_until = Some(now + Duration::from_millis(self.shape.rescale.cooldown_ms));
         self.tally.message = format!("rescaled {rescale}");
         tracing::info!("rescaled {rescale}");
         self.tally.last_rescale = Some(rescale);

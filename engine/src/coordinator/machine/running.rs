@@ -20,6 +20,8 @@ use crate::protocol::{Abort, Piece, Trigger, to_worker};
 
 /// An unconfirmed commit is ordered again after this long.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// An open checkpoint without progress is shown after three intervals, and not before this.
+const STUCK_MIN: Duration = Duration::from_secs(30);
 
 /// What a running generation has to do before it may end.
 #[derive(Debug)]
@@ -121,6 +123,13 @@ impl Machine {
         }
     }
 
+    /// Whether the open checkpoint has made no progress for so long that one should know.
+    pub(super) fn waits_for_checkpoint(&self, now: Instant) -> bool {
+        let State::Running(running) = &self.state else { return false };
+        let limit = Duration::from_millis(self.shape.checkpoint.interval_ms * 3).max(STUCK_MIN);
+        running.open.as_ref().is_some_and(|open| now >= open.progress + limit)
+    }
+
     /// When something becomes due by itself while a generation runs.
     pub(super) fn running_deadline(&self) -> Option<Instant> {
         let State::Running(running) = &self.state else { return None };
@@ -131,7 +140,8 @@ impl Machine {
             None => self.tables.due().map(|due| due.max(self.schedule.due())),
         };
         let next = running.next.as_ref().map(Move::deadline);
-        checkpoint.into_iter().chain(running.next_commit).chain(next).min()
+        let due = [checkpoint, running.next_commit, next, self.cool_until];
+        due.into_iter().flatten().min()
     }
 
     pub(super) fn has_changed(&self) -> bool {
@@ -142,6 +152,7 @@ impl Machine {
     /// What has become due by itself while a generation runs.
     pub(super) fn advance_running(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.order_commits(now, effects);
+        self.cool_until.take_if(|until| now >= *until);
         self.expire_move(now, effects);
         let is_settled = self.is_settled();
         let State::Running(running) = &mut self.state else { return };

@@ -37,6 +37,7 @@ fn shape() -> Shape {
             within_ms: 60_000,
             min_survivors_percent: 50,
         },
+        rescale: RescalePolicy::default(),
     }
 }
 
@@ -141,7 +142,12 @@ impl Driver {
 
     fn failed(&mut self, fatal: bool) -> Vec<Effect> {
         let message = "filter: division by zero".to_owned();
-        self.says(0, to_coordinator::Body::Failed(Failed { message, fatal }))
+        self.says(0, to_coordinator::Body::Failed(Failed { message, fatal, outage: false }))
+    }
+
+    fn outage(&mut self) -> Vec<Effect> {
+        let message = "out: cannot write x".to_owned();
+        self.says(0, to_coordinator::Body::Failed(Failed { message, fatal: false, outage: true }))
     }
 
     fn send(&self, place: u64, body: to_worker::Body) -> Effect {
@@ -284,6 +290,33 @@ fn a_lost_worker_does_not_count_and_the_others_are_stopped() {
 }
 
 #[test]
+fn a_store_that_does_not_answer_fails_no_job_however_long_it_takes() {
+    let mut driver = Driver::running();
+    for _ in 0..40 {
+        driver.outage();
+        assert_eq!(driver.machine.view().wish, Wish::Hold);
+        assert!(driver.machine.status(None).message.contains("does not answer"));
+        driver.wait_ms(10_000);
+        driver.start();
+    }
+    assert_eq!(driver.machine.ended(), None);
+}
+
+#[test]
+fn a_checkpoint_that_waits_for_a_store_shows() {
+    let mut driver = Driver::running();
+    driver.wait_ms(10_000);
+    driver.wait_ms(29_999);
+    let now = driver.now;
+    assert!(!driver.machine.status(Some(now)).checkpoint_waits);
+    driver.wait_ms(1);
+    let now = driver.now;
+    assert!(driver.machine.status(Some(now)).checkpoint_waits);
+    driver.says(0, to_coordinator::Body::Ack(Ack { checkpoint: 1, ..Ack::default() }));
+    assert!(!driver.machine.status(Some(now)).checkpoint_waits, "some progress");
+}
+
+#[test]
 fn a_reported_error_pauses_and_the_budget_ends_the_job() {
     let mut driver = Driver::running();
     let stops = [driver.stopped(0), driver.stopped(1)];
@@ -310,7 +343,7 @@ fn a_fatal_error_fails_the_job_at_once() {
 fn what_an_old_generation_says_is_not_heard() {
     let mut driver = Driver::running();
     let message = "old".to_owned();
-    let body = Some(to_coordinator::Body::Failed(Failed { message, fatal: true }));
+    let body = Some(to_coordinator::Body::Failed(Failed { message, fatal: true, outage: false }));
     driver.on(Event::Heard(LinkId(0), Heard::Said(ToCoordinator { generation: 0, body }.into())));
     assert_eq!(driver.machine.ended(), None);
 }

@@ -6,7 +6,8 @@ use weir_expr::types;
 use super::*;
 use crate::pipeline::spec::{
     AggregateSpec, CheckpointPolicy, Emit, EventTimeSpec, FailoverPolicy, FileFormat, Order,
-    SinkFormat, SinkSpec, SourceKind, SourceSpec, StoreSpec, TableSpec, TumbleSpec, WindowSpec,
+    RescalePolicy, SinkFormat, SinkSpec, SourceKind, SourceSpec, StoreSpec, TableSpec, TumbleSpec,
+    WindowSpec,
 };
 
 pub(crate) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
@@ -30,6 +31,7 @@ pub(crate) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
             within_ms: 600_000,
             min_survivors_percent: 50,
         },
+        rescale: RescalePolicy::default(),
         pipeline,
     }
 }

@@ -115,6 +115,16 @@ impl StoreError {
     }
 }
 
+/// Whether a store in the network does not answer, or answers that it cannot now: nothing that
+/// whoever asked could do better. A local disk is never away.
+pub fn is_outage(error: &Error) -> bool {
+    let Error::Generic { store, .. } = error else { return false };
+    let is_busy = |status| matches!(status, 408 | 429 | 500..);
+    *store != "LocalFileSystem"
+        && refusal(error).is_none()
+        && http_status(error).is_none_or(is_busy)
+}
+
 /// What a store says that goes on until somebody does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {

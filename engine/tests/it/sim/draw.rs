@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use weir_engine::network::sim::Crash;
 use weir_engine::pipeline::spec::{
-    CheckpointPolicy, FailoverPolicy, JobSpec, Order, SourceKind, TumbleSpec, Verb, WindowSpec,
+    CheckpointPolicy, FailoverPolicy, JobSpec, Order, RescalePolicy, SourceKind, TumbleSpec, Verb,
+    WindowSpec,
 };
 use weir_runtime::sim::store::Planned;
 
@@ -233,7 +234,7 @@ impl Scenario {
 /// Around a pipeline: how wide it runs, when checkpoints are taken.
 fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
     let rate = (draw.below(4) > 0).then(|| 1_000 + draw.below(4_000));
-    JobSpec {
+    let mut spec = JobSpec {
         name: "sim".to_owned(),
         replicas: width.0,
         slots: width.1,
@@ -254,8 +255,11 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
             within_ms: 600_000,
             min_survivors_percent: [1, 50, 100][usize::try_from(draw.below(3)).expect("small")],
         },
+        rescale: RescalePolicy::default(),
         pipeline: query.pipeline(rate),
-    }
+    };
+    spec.rescale.cooldown_ms = spec.checkpoint.interval_ms % 4 * 100;
+    spec
 }
 
 fn blow(draw: &mut Draw) -> (Duration, Blow) {

@@ -15,7 +15,7 @@ use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
-use weir_engine::pipeline::spec::{JobSpec, StoreSpec};
+use weir_engine::pipeline::spec::StoreSpec;
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random, task};
@@ -471,9 +471,10 @@ impl World {
     }
 
     fn request(&self) -> Request {
-        let Target { replicas, slots, checkpoint } = self.target;
+        let mut spec = self.scenario.spec.clone();
+        self.target.put_into(&mut spec);
         Request {
-            spec: JobSpec { replicas, slots, checkpoint, ..self.scenario.spec.clone() },
+            spec,
             root: root(&self.store),
             state_uri: STATE.to_owned(),
             state_store: StoreSpec::default(),

@@ -7,8 +7,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMill
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use weir_engine::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, Order, SinkFormat,
-    SinkSpec, SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb, WindowSpec,
+    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, Order, RescalePolicy,
+    SinkFormat, SinkSpec, SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
+    WindowSpec,
 };
 
 /// One row.
@@ -99,6 +100,7 @@ pub(crate) fn windows_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
             within_ms: 600_000,
             min_survivors_percent: 50,
         },
+        rescale: RescalePolicy::default(),
         pipeline: vec![
             step("events", &[], Verb::Source(source)),
             step("flown", &["events"], Verb::Filter("value - 1 < 1000".to_owned())),

@@ -1,6 +1,6 @@
 //! The plan, by table: what the resource says × what is there.
 
-use weir_engine::pipeline::spec::CheckpointPolicy;
+use weir_engine::pipeline::spec::{CheckpointPolicy, RescalePolicy};
 
 use super::*;
 
@@ -12,7 +12,10 @@ pub(crate) fn wanted(form: u64, replicas: u32) -> Wanted {
         retained: 1,
         tolerable_failures: None,
     };
-    Wanted { form, target: Target { replicas, slots: 1, checkpoint } }
+    Wanted {
+        form,
+        target: Target { replicas, slots: 1, checkpoint, rescale: RescalePolicy::default() },
+    }
 }
 
 fn wish(generation: i64) -> Wish {

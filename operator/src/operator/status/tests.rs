@@ -119,6 +119,57 @@ fn each_place_has_its_phase_its_conditions_and_its_kstatus() {
 }
 
 #[test]
+fn what_was_ready_stays_so_while_it_recovers_for_as_long_as_it_may() {
+    let brief = Seen { is_reached: true, is_recovering_briefly: true, ..more() };
+    let long = Seen { is_recovering_briefly: false, ..brief.clone() };
+    let fewer = |seen: &Seen| Seen { outdated: 1, has_checkpoint: false, ..seen.clone() };
+    let stuck = Seen { trouble: Some(why()), ..fewer(&long) };
+    let recovering = [
+        (Course::Recovering, brief.clone(), "Recovering", "Current"),
+        (Course::Recovering, long.clone(), "Recovering", "InProgress"),
+        (Course::Adopting, brief.clone(), "Adopting", "Current"),
+        (Course::Starting, brief.clone(), "Starting", "Current"),
+        // Back to the width that it had, from fewer workers.
+        (Course::Running, fewer(&brief), "WaitingForWorkers", "Current"),
+        (Course::Rescaling, fewer(&brief), "Rescaling", "Current"),
+        (Course::Running, fewer(&long), "WaitingForWorkers", "InProgress"),
+        (Course::Running, stuck, "PodsNotStarting", "InProgress"),
+    ];
+    for (course, more, reason, said) in recovering {
+        let now = Timestamp::from_second(100).unwrap();
+        let seen = observed(live(course));
+        let shown = status(&seen, &more, &StatefulJobStatus::default(), now);
+        assert!(is_recovering(&seen, &more));
+        assert_eq!(
+            (shown.phase, kstatus(&shown, false)),
+            (Some(Phase::Recovering), said),
+            "{seen:?}"
+        );
+        assert_eq!(shown.conditions[0].reason, reason, "{seen:?}");
+        assert_eq!(is_ready(&shown), said == "Current");
+        assert!(shown.conditions[1].status == "False", "nobody asked for it: {shown:?}");
+    }
+    let young = Seen { has_checkpoint: false, ..brief };
+    let seen = observed(live(Course::Running));
+    let now = Timestamp::from_second(100).unwrap();
+    let shown = status(&seen, &young, &StatefulJobStatus::default(), now);
+    assert_eq!((shown.phase, is_ready(&shown)), (Some(Phase::Running), true), "no change waits");
+}
+
+#[test]
+fn a_checkpoint_that_makes_no_progress_shows_and_the_job_stays_ready() {
+    let mut seen = observed(live(Course::Running));
+    if let Runner::Live(Live { shows: Ok(status), .. }) = &mut seen.runner {
+        status.checkpoint_waits = true;
+    }
+    let now = Timestamp::from_second(100).unwrap();
+    let shown = status(&seen, &more(), &StatefulJobStatus::default(), now);
+    let health = shown.conditions.iter().find(|its| its.type_ == "CheckpointsHealthy").unwrap();
+    assert_eq!((health.status.as_str(), health.reason.as_str()), ("False", "NoProgress"));
+    assert!(is_ready(&shown));
+}
+
+#[test]
 fn numbers_can_wait_and_transitions_cannot() {
     let now = Timestamp::from_second(100).unwrap();
     let running = || observed(live(Course::Running));

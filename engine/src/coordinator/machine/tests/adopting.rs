@@ -114,7 +114,7 @@ fn whoever_runs_something_else_makes_all_begin_anew_without_an_error() {
 fn a_failure_that_was_waiting_is_no_error_of_this_coordinator_unless_it_stays() {
     let failed = |fatal| {
         let message = "filter: division by zero".to_owned();
-        to_coordinator::Body::Failed(Failed { message, fatal })
+        to_coordinator::Body::Failed(Failed { message, fatal, outage: false })
     };
     let mut driver = Driver::adopting();
     driver.replies(0, same("a", 6));

@@ -3,7 +3,7 @@
 use super::*;
 
 fn target(replicas: u32, slots: u32) -> Target {
-    Target { replicas, slots, checkpoint: shape().checkpoint }
+    Target { replicas, slots, checkpoint: shape().checkpoint, rescale: shape().rescale }
 }
 
 fn trigger(checkpoint: u64, pauses: bool) -> to_worker::Body {
@@ -164,6 +164,51 @@ fn a_move_that_takes_too_long_is_given_up() {
     driver.wait_ms(1);
     assert!(driver.machine.view().next.is_none());
     assert!(driver.machine.status(None).message.contains("goes on as it is"));
+}
+
+#[test]
+fn the_deadline_of_a_move_is_that_of_the_job_when_it_began() {
+    let mut driver = Driver::running();
+    let mut short = target(3, 1);
+    short.rescale.deadline_ms = 5_000;
+    driver.on(Event::Target(short));
+    driver.on(Event::Deploy(vec![member("a"), member("b"), member("c")], 3));
+    driver.completed(1);
+    driver.wait_ms(4_999);
+    assert!(driver.machine.view().next.is_some());
+    driver.wait_ms(1);
+    assert!(driver.machine.view().next.is_none());
+    assert!(driver.machine.status(None).message.contains("rescale.deadline"));
+}
+
+#[test]
+fn a_rescale_waits_for_the_cooldown_of_the_last_and_the_way_back_after_a_loss_does_not() {
+    let mut driver = Driver::cutting();
+    let mut slow = target(3, 1);
+    slow.rescale.cooldown_ms = 30_000;
+    driver.on(Event::Target(slow));
+    driver.completed(2);
+    driver.on(Event::GenerationRecorded(Generation(2)));
+    for link in 0..3 {
+        driver.from(link, to_coordinator::Body::Deployed(Deployed {}));
+    }
+    assert_eq!(driver.machine.status(None).serving.len(), 3);
+    driver.on(Event::Target(Target { replicas: 2, ..slow }));
+    let two = || Event::Deploy(vec![member("a"), member("b")], 2);
+    driver.on(two());
+    assert!(driver.machine.view().next.is_none());
+    assert!(driver.machine.status(None).message.contains("rescale.cooldown"));
+    driver.wait_ms(29_999);
+    driver.on(two());
+    assert!(driver.machine.view().next.is_none());
+    assert_eq!(driver.machine.deadline(), Some(driver.now + Duration::from_millis(1)));
+    driver.wait_ms(1);
+    driver.on(two());
+    assert!(driver.machine.view().next.is_some());
+    // The form that was reached last is no rescale, whoever runs it.
+    driver.on(Event::Target(slow));
+    driver.on(Event::Deploy(vec![member("a"), member("b"), member("d")], 3));
+    assert!(driver.machine.view().next.is_some());
 }
 
 #[test]
