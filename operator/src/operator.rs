@@ -225,10 +225,23 @@ impl Operator {
     }
 
     fn forget(&mut self, uid: &str) {
-        if let Some(known) = self.jobs.remove(uid) {
-            // Its pods go with the resource that owns them.
-            known.pods.forget(uid);
+        let Some(known) = self.jobs.remove(uid) else { return };
+        if known.task.is_some() {
+            // They go with the resource that owns them too, but hand their work over first, and there
+            // is nobody any more who would take it.
+            let pods = Arc::clone(&known.pods.subscribe(uid).borrow());
+            let namespace = known.declared.borrow().namespace.clone();
+            let api: Api<Pod> = Api::namespaced(self.ground.client.clone(), &namespace);
+            let end = async move {
+                for pod in pods.values() {
+                    if let Err(error) = cluster::delete(&api, pod).await {
+                        tracing::info!(pod = pod.name, "left to its owner reference: {error}");
+                    }
+                }
+            };
+            task::spawn(end).detach();
         }
+        known.pods.forget(uid);
     }
 
     /// Runs the jobs of held shards and no others.

@@ -32,6 +32,7 @@ use super::declared::{Declared, DeclaredJob, State};
 use super::plan::{End, Live, Runner as Shown, Wanted, Wish};
 use super::pods::Pods;
 use super::secrets::{self, Identity, KubeSecrets, SecretError};
+use super::status;
 use super::template::{Template, owner};
 use crate::credentials::SecretStore;
 use crate::exit::chain;
@@ -105,7 +106,7 @@ impl Runner {
         let (order, ordered) = watch::channel(if suspend { Order::Suspend } else { Order::Run });
         let (target, wanted) = watch::channel(job.wanted.target);
         let (template, form) = watch::channel(Arc::new(job.template.clone()));
-        let (show, shows) = watch::channel(Shows::Beginning("it begins".to_owned()));
+        let (show, shows) = watch::channel(Shows::Beginning(status::BEGINS.to_owned()));
         let course = Course {
             ground: ground.clone(),
             declared: declared.clone(),

@@ -14,6 +14,10 @@ use weir_engine::coordinator::status::{Phase as Course, Status};
 use super::names;
 use super::plan::{End, Observed, Runner, refusal};
 
+/// What is said before there is anything to say.
+pub(crate) const BEGINS: &str = "it begins";
+const STARTS: &str = "it starts";
+
 /// What the status needs beside what the plan sees.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Seen {
@@ -96,7 +100,17 @@ pub(crate) fn is_transition(before: &StatefulJobStatus, now: &StatefulJobStatus)
         }
         status
     };
-    quiet(before) != quiet(now)
+    quiet(before) != quiet(now) || says_why(before, now)
+}
+
+/// Whether a job that begins says for the first time what is in its way.
+fn says_why(before: &StatefulJobStatus, now: &StatefulJobStatus) -> bool {
+    let says = |status: &StatefulJobStatus| {
+        let message = status.message.as_deref().unwrap_or(BEGINS);
+        let begins = matches!(status.phase, Some(Phase::Pending | Phase::Starting));
+        begins && ![BEGINS, STARTS].contains(&message)
+    };
+    says(now) && !says(before)
 }
 
 /// Whether a status says that the job is ready.
@@ -126,7 +140,7 @@ fn place(seen: &Observed, more: &Seen) -> Place {
             Err(why) => going(Phase::Pending, "Beginning", why.clone()),
         },
         _ if seen.suspend => done(Phase::Suspended, "Suspended", "no worker runs".to_owned()),
-        Runner::None => going(Phase::Pending, "Beginning", "it begins".to_owned()),
+        Runner::None => going(Phase::Pending, "Beginning", BEGINS.to_owned()),
         Runner::Over { end, .. } => over(end),
     };
     if place.phase == Phase::Recovering {
@@ -193,9 +207,7 @@ fn running(seen: &Observed, more: &Seen, status: &Status) -> Place {
         Course::Starting if more.trouble.is_some() => {
             going(asked(Phase::Starting), "PodsNotStarting", words(&numbers))
         }
-        Course::Starting => {
-            going(asked(Phase::Starting), "Starting", words(&|| "it starts".to_owned()))
-        }
+        Course::Starting => going(asked(Phase::Starting), "Starting", words(&|| STARTS.to_owned())),
         Course::Recovering => {
             going(Phase::Recovering, "Recovering", words(&|| "it recovers".to_owned()))
         }

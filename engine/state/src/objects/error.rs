@@ -110,6 +110,10 @@ impl StoreError {
         match refusal(&cause) {
             Some(Refusal::Full) => Self::Full { operation, object, cause },
             Some(Refusal::Denied) => Self::Denied { operation, object, cause },
+            // Of a single object it would be NotFound.
+            None if http_status(&cause) == Some(404) && is_generic(&cause) => {
+                Self::Missing { uri: object }
+            }
             None => Self::Failed { operation, object, cause },
         }
     }
@@ -123,6 +127,10 @@ pub fn is_outage(error: &Error) -> bool {
     *store != "LocalFileSystem"
         && refusal(error).is_none()
         && http_status(error).is_none_or(is_busy)
+}
+
+fn is_generic(error: &Error) -> bool {
+    matches!(error, Error::Generic { .. })
 }
 
 /// What a store says that goes on until somebody does something.

@@ -180,6 +180,16 @@ fn numbers_can_wait_and_transitions_cannot() {
     assert!(!is_transition(&before, &moved));
     let lost = status(&observed(live(Course::Recovering)), &more(), &before, now);
     assert!(is_transition(&before, &lost));
+    let starting = |message: &str| {
+        let mut seen = observed(live(Course::Starting));
+        if let Runner::Live(Live { shows: Ok(status), .. }) = &mut seen.runner {
+            message.clone_into(&mut status.message);
+        }
+        status(&seen, &more(), &StatefulJobStatus::default(), now)
+    };
+    let refused = starting("cannot start worker 0: no quota (1)");
+    assert!(is_transition(&starting(""), &refused), "why it does not start is told at once");
+    assert!(!is_transition(&refused, &starting("cannot start worker 0: no quota (2)")));
 }
 
 #[test]
