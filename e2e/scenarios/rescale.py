@@ -23,8 +23,7 @@ def run(t: Scenario) -> None:
     # As a HorizontalPodAutoscaler does.
     scale = json.loads(t.kubectl("get", "sj", job.name, "--subresource=scale", "-o", "json"))
     t.check(scale["status"]["replicas"] == 2 and scale["status"]["selector"], f"scale: {scale}")
-    selected = [pod["metadata"]["name"] for pod in t.pods(scale["status"]["selector"]) if "deletionTimestamp" not in pod["metadata"]]
-    t.check(sorted(selected) == job.pods(), f"the selector finds {selected}, not {job.pods()}")
+    t.until("the selector finds its workers", lambda: selected(t, scale["status"]["selector"]) == job.pods(), 10)
     t.kubectl("patch", "sj", job.name, "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":3}}')
     job.spec["replicas"] = 3
     reached(t, job, 2, 3)
@@ -34,6 +33,10 @@ def run(t: Scenario) -> None:
     cannot_be_had(t, job)
     job.finish()
     operator.check_rights()
+
+
+def selected(t: Scenario, selector: str) -> list[str]:
+    return sorted(pod["metadata"]["name"] for pod in t.pods(selector) if "deletionTimestamp" not in pod["metadata"])
 
 
 def reached(t: Scenario, job: Job, before: int, after: int) -> None:
