@@ -1,0 +1,121 @@
+"""Operators killed at work, their leader lost, none at all for a while, two that both believe they lead, statuses emptied."""
+
+import time
+
+from harness.operated import Job, Operator
+from harness.scenario import Scenario
+from harness.shell import Failed
+
+DEADLINE_SECONDS = 360
+# From the change of the spec to kill -9, so that it hits other writes of the same change each time.
+KILLED_AFTER_SECONDS = [0.0, 0.3, 0.7, 1.2]
+AWAY_SECONDS = 10
+
+
+def run(t: Scenario) -> None:
+    t.secret()
+    operator = Operator(t)
+    job = Job(t, 1_000_000)
+    other = Job(t, 1_000_000, name="other")
+    job.apply(replicas=2)
+    other.apply()
+    job.settled(2)
+    other.settled(1)
+
+    lose_the_leader(t, operator, job)
+    none_for_a_while(t, operator, job, other)
+    empty_statuses(t, job, other)
+    for index, seconds in enumerate(KILLED_AFTER_SECONDS):
+        killed_at_work(t, operator, job, 3 - index % 2, seconds)
+    changed_while_away(t, operator, job)
+    sleeping_leader(t, operator, job)
+    job.finish()
+    other.finish()
+    t.check(job.status().get("restarts", 0) == 0, f"restarts: {job.status()}")
+    operator.check_rights()
+
+
+def unchanged(t: Scenario, what: str, *jobs: Job):
+    """A check, for later, that no job got other pods or another generation meanwhile."""
+    before = [(job, job.pods(), job.generation()) for job in jobs]
+
+    def check() -> None:
+        for job, pods, generation in before:
+            t.check(job.pods() == pods, f"{what}: pods {pods} became {job.pods()}")
+            t.check(job.generation() == generation, f"{what}: generation {generation} became {job.generation()}")
+    return check
+
+
+def lose_the_leader(t: Scenario, operator: Operator, job: Job) -> None:
+    check, leader, began = unchanged(t, "leader lost", job), operator.leader(job.name), time.monotonic()
+    operator.kill_one(leader)
+    job.goes_on()
+    t.say(f"leader lost: output is committed again after {time.monotonic() - began:.1f} s")
+    check()
+
+
+def none_for_a_while(t: Scenario, operator: Operator, *jobs: Job) -> None:
+    check = unchanged(t, "away", *jobs)
+    operator.scale(0)
+    t.until("all are gone", lambda: not t.kubectl(
+        "get", "pods", "-n", operator.namespace, "-o", "name", namespace=False).strip(), 40)
+    committed = [key for key in t.bucket.keys("out/") if "/_weir/" not in key]
+    time.sleep(AWAY_SECONDS)
+    t.check([key for key in t.bucket.keys("out/") if "/_weir/" not in key] == committed, "output was committed with nobody there")
+    began, before = time.monotonic(), {job.name: len(t.bucket.rows(f"out/{job.name}/rows")) for job in jobs}
+    operator.scale(2)
+    for job in jobs:
+        job.goes_on()
+    seconds = time.monotonic() - began
+    t.say(f"back after {AWAY_SECONDS} s: output is committed again after {seconds:.1f} s")
+    for job in jobs:
+        # What was read meanwhile is not read again.
+        came = len(t.bucket.rows(f"out/{job.name}/rows")) - before[job.name]
+        t.check(came > AWAY_SECONDS * job.rate, f"{job.name}: {came} rows came in the first commits, so workers did not work on")
+    check()
+
+
+def empty_statuses(t: Scenario, *jobs: Job) -> None:
+    check = unchanged(t, "status emptied", *jobs)
+    for job in jobs:
+        t.kubectl("patch", "sj", job.name, "--subresource=status", "--type=merge", "-p", '{"status":null}')
+    for job in jobs:
+        job.settled(seconds=40)
+    check()
+
+
+def sleeping_leader(t: Scenario, operator: Operator, job: Job) -> None:
+    """It sleeps until another one has taken over, and wakes believing that it leads."""
+    check, leader = unchanged(t, "leader asleep", job), operator.leader(job.name)
+    t.undo(lambda: wake(t, operator, leader))
+    t.signal(leader, "STOP", containing="operator", namespace=operator.namespace)
+    t.until("another one took it over", lambda: operator.lease_holder_of_all() not in (None, leader), 40)
+    job.goes_on()
+    wake(t, operator, leader)
+    job.goes_on()
+    check()
+
+
+def wake(t: Scenario, operator: Operator, pod: str) -> None:
+    try:
+        t.signal(pod, "CONT", containing="operator", namespace=operator.namespace)
+    except Failed:
+        pass   # it is gone
+
+
+def killed_at_work(t: Scenario, operator: Operator, job: Job, replicas: int, seconds: float) -> None:
+    stays = set(job.pods())
+    t.until("two operators run", lambda: len(operator.pods("Running")) == 2)
+    job.scale(replicas)
+    time.sleep(seconds)
+    operator.kill()
+    job.settled(replicas, 90)
+    kept = stays & set(job.pods())
+    t.check(len(kept) == min(len(stays), replicas), f"killed after {seconds} s: {stays} became {job.pods()}")
+
+
+def changed_while_away(t: Scenario, operator: Operator, job: Job) -> None:
+    operator.scale(0)
+    job.scale(4)
+    operator.scale(2)
+    job.settled(4, 90)
