@@ -61,12 +61,15 @@ def cannot_be_had(t: Scenario, job: Job) -> None:
     """Pods that no node can take: the job runs on, says why, and the next commit is all it needs."""
     workers, generation = job.pods(), job.generation()
     resources = job.spec["worker"]["resources"]
-    job.apply(replicas=3, worker={"resources": {"requests": {"cpu": "1000", "memory": "64Mi"}}})
+    job.apply(replicas=3, rescale={"deadline": "10s"}, worker={"resources": {"requests": {"cpu": "1000", "memory": "64Mi"}}})
     said = job.says("PodsNotStarting")
     t.contains(said, "cannot be scheduled", "Insufficient cpu")
+    t.check(job.condition("Reconciling").get("status") == "True", f"{job.status()}")
+    job.goes_on()
+    t.contains(job.says("DeadlineExceeded", "Stalled", 30), "cannot be scheduled")
+    t.check(job.condition("Stalled").get("status") == "True", f"{job.status()}")
     job.goes_on()
     t.check(set(workers) <= set(job.pods()) and job.generation() == generation, "the job did not go on as it was")
-    t.check(job.condition("Reconciling").get("status") == "True", f"{job.status()}")
     job.apply(replicas=3, worker={"resources": resources})
     job.settled(3)
     t.check(set(workers) <= set(job.pods()), f"{workers} became {job.pods()}: back in their form they could stay")
