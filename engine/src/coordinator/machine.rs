@@ -35,7 +35,7 @@ use super::links::{Heard, LinkId};
 use super::meters::Meters;
 use super::run::Target;
 use super::schedule::Schedule;
-use super::status::{Phase, Rescale, Status, StepRows};
+use super::status::{CheckpointNumbers, Phase, Rescale, Status, StepRows};
 use super::summary::{Summary, Totals};
 use super::tables::Tables;
 use crate::cluster::{Member, WorkerState, WorkerView};
@@ -232,6 +232,10 @@ pub(crate) struct Tally {
     pub(crate) checkpoints: u64,
     pub(crate) restarts: u64,
     pub(crate) replaced: u64,
+    pub(crate) failovers: u64,
+    pub(crate) checkpoint_numbers: CheckpointNumbers,
+    /// When the checkpoint that is being recorded was triggered, and what it wrote.
+    pub(crate) recording: Option<(Instant, u64)>,
     pub(crate) rescales: u64,
     pub(crate) last_rescale: Option<Rescale>,
     pub(crate) message: String,
@@ -554,9 +558,11 @@ impl Machine {
             watermark_ms: self.meters.watermark_ms(),
             checkpoint: self.completed,
             checkpoints: self.tally.checkpoints,
+            checkpoint_numbers: self.tally.checkpoint_numbers,
             checkpoint_failures: self.schedule.failures(),
             checkpoint_waits: self.checkpoint_waits,
             restarts: self.tally.restarts,
+            failovers: self.tally.failovers,
             replaced: self.tally.replaced,
             rescales: self.tally.rescales,
             last_rescale: self.tally.last_rescale,

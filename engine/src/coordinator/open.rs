@@ -12,6 +12,8 @@ use crate::protocol::Ack;
 #[derive(Clone, Debug)]
 pub(crate) struct Open {
     pub(crate) id: CheckpointId,
+    /// When it was triggered.
+    pub(crate) began: Instant,
     /// When the last new acknowledgement came.
     pub(crate) progress: Instant,
     /// Whether all input was over when it was triggered: nothing can follow it.
@@ -23,7 +25,7 @@ pub(crate) struct Open {
 impl Open {
     /// A checkpoint that `wanted` subtasks have to acknowledge.
     pub(crate) fn new(id: CheckpointId, wanted: usize, is_last: bool, now: Instant) -> Self {
-        Self { id, progress: now, is_last, wanted, acks: BTreeMap::new() }
+        Self { id, began: now, progress: now, is_last, wanted, acks: BTreeMap::new() }
     }
 
     /// Takes an acknowledgement; those of other checkpoints and repeated ones change nothing.

@@ -124,6 +124,21 @@ impl fmt::Display for Rescale {
     }
 }
 
+/// Checkpoints that this coordinator has taken, for showing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointNumbers {
+    /// Given up, whether they count as failed or not.
+    pub aborted: u64,
+    /// From trigger to record: all of them together, in milliseconds.
+    pub total_ms: u64,
+    /// Bytes written to the state store for them: all of them together.
+    pub total_bytes: u64,
+    /// From trigger to record: the last one.
+    pub last_ms: u64,
+    /// Bytes written to the state store for the last one.
+    pub last_bytes: u64,
+}
+
 /// Everything worth showing of a job, as of now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -149,12 +164,16 @@ pub struct Status {
     pub checkpoint: CheckpointId,
     /// Completed checkpoints.
     pub checkpoints: u64,
+    /// How long they took, and what they wrote.
+    pub checkpoint_numbers: CheckpointNumbers,
     /// Checkpoints that failed one after the other.
     pub checkpoint_failures: u32,
     /// Whether the open checkpoint has made no progress for three intervals, and 30 s at least.
     pub checkpoint_waits: bool,
     /// Errors reported by workers after which the job went on.
     pub restarts: u64,
+    /// Generations that ended since a worker was lost or an error was reported.
+    pub failovers: u64,
     /// Workers that were lost and replaced.
     pub replaced: u64,
     /// Changes of replicas or slots.

@@ -94,6 +94,27 @@ impl WatermarkGauge {
     }
 }
 
+/// What a generation on a worker has asked of the state's store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreNumbers {
+    /// Reads, each attempt counted.
+    pub reads: u64,
+    /// Writes, each attempt counted.
+    pub writes: u64,
+    /// Bytes of successful reads.
+    pub bytes_read: u64,
+    /// Bytes of successful writes.
+    pub bytes_written: u64,
+    /// Parts of table files that were found in memory.
+    pub cache_hits: u64,
+    /// Parts that had to be fetched.
+    pub cache_misses: u64,
+    /// Bytes in memory: blocks, and rows that stay after their flush.
+    pub cache_bytes: u64,
+    /// The limit of those.
+    pub cache_limit_bytes: u64,
+}
+
 /// Everything that is shown of a generation on this worker.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -121,6 +142,21 @@ impl Board {
         gauge: Arc<WatermarkGauge>,
     ) {
         self.watermarks.push((step.to_owned(), range, gauge));
+    }
+
+    /// What was asked of the state's store since the generation began.
+    pub(crate) fn store(&self) -> StoreNumbers {
+        let (sent, looks) = (self.store.counters(), self.store.cache_counts());
+        StoreNumbers {
+            reads: sent.reads,
+            writes: sent.writes,
+            bytes_read: sent.bytes_read,
+            bytes_written: sent.bytes_written,
+            cache_hits: looks.hits,
+            cache_misses: looks.misses,
+            cache_bytes: self.store.cache_bytes() as u64,
+            cache_limit_bytes: self.store.cache_limit_bytes() as u64,
+        }
     }
 
     /// As it is now.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::execution::counters::Board;
+pub use crate::execution::counters::StoreNumbers;
 use crate::protocol::Progress;
 
 /// Where a worker shows itself. Clones show and see the same.
@@ -41,6 +42,11 @@ impl Seen {
     /// What its tasks have counted since the generation began.
     pub fn progress(&self) -> Progress {
         self.board.as_ref().map(|board| board.read()).unwrap_or_default()
+    }
+
+    /// What the generation has asked of the state's store.
+    pub fn store(&self) -> StoreNumbers {
+        self.board.as_ref().map(|board| board.store()).unwrap_or_default()
     }
 }
 

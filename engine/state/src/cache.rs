@@ -58,6 +58,16 @@ struct State {
     bytes: usize,
     /// Room that rows have taken.
     reserved: usize,
+    counts: CacheCounts,
+}
+
+/// How often a read found a part in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// It was here.
+    pub hits: u64,
+    /// It had to be fetched.
+    pub misses: u64,
 }
 
 #[derive(Debug)]
@@ -72,12 +82,20 @@ impl Cache {
         Self { limit_bytes, state: Mutex::default() }
     }
 
-    /// The part, if it is here.
+    /// The part, if it is here. Counts the look.
     pub(crate) fn get(&self, key: PartKey) -> Option<Cached> {
         let mut state = self.lock();
-        let slot = state.slots.get_mut(&key)?;
-        slot.asked_again = true;
-        Some(slot.part.clone())
+        let found = state.take_again(key);
+        match found {
+            Some(_) => state.counts.hits += 1,
+            None => state.counts.misses += 1,
+        }
+        found
+    }
+
+    /// The part, if it is here by now: for whoever has looked, and was counted, before.
+    pub(crate) fn get_again(&self, key: PartKey) -> Option<Cached> {
+        self.lock().take_again(key)
     }
 
     /// Keeps a part, unless it is larger than the whole cache.
@@ -118,12 +136,28 @@ impl Cache {
         state.bytes + state.reserved
     }
 
+    /// How the looks went, since the process began.
+    pub(crate) fn counts(&self) -> CacheCounts {
+        self.lock().counts
+    }
+
+    /// The most that it ever takes.
+    pub(crate) fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn take_again(&mut self, key: PartKey) -> Option<Cached> {
+        let slot = self.slots.get_mut(&key)?;
+        slot.asked_again = true;
+        Some(slot.part.clone())
+    }
+
     fn evict_to(&mut self, bytes: usize) {
         while self.bytes > bytes {
             self.evict_one();
@@ -215,6 +249,15 @@ mod tests {
         cache.release(7_000);
         assert!(cache.bytes() <= 3_000);
         assert!(cache.reserve(8_000));
+    }
+
+    #[test]
+    fn looks_are_counted_once() {
+        let cache = Cache::new(10_000);
+        assert!(cache.get(key(1)).is_none() && cache.get_again(key(1)).is_none());
+        cache.insert(key(1), part(500));
+        assert!(cache.get(key(1)).is_some() && cache.get_again(key(1)).is_some());
+        assert_eq!(cache.counts(), CacheCounts { hits: 1, misses: 1 });
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use self::load::OnItsWay;
 use self::requests::Requests;
+pub use crate::cache::CacheCounts;
 use crate::cache::{Cache, PartKey};
 use crate::error::StateError;
 use crate::obsolete::Obsolete;
@@ -66,6 +67,16 @@ impl StateStore {
     /// Bytes in the cache: blocks, and rows that stayed in memory after their flush.
     pub fn cache_bytes(&self) -> usize {
         self.cache.bytes()
+    }
+
+    /// Most bytes that the cache ever has.
+    pub fn cache_limit_bytes(&self) -> usize {
+        self.cache.limit_bytes()
+    }
+
+    /// How often a part of a table file was found in the cache.
+    pub fn cache_counts(&self) -> CacheCounts {
+        self.cache.counts()
     }
 
     /// Makes room for rows in the cache's limit; false: they don't fit.

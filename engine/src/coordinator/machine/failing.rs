@@ -22,6 +22,7 @@ impl Machine {
         self.tally.replaced += u64::from(!self.leaving.contains(&worker));
         self.tally.message = format!("lost worker {worker}: {why}");
         tracing::warn!(worker, "lost a worker: {why}");
+        self.tally.failovers += u64::from(self.crew().is_some());
         self.stop_generation(Some(&worker), effects);
         self.lost.insert(worker);
         self.state = State::Idle;
@@ -130,6 +131,7 @@ impl Machine {
             return;
         }
         if let Some(pause) = self.charge(&why, now, effects) {
+            self.tally.failovers += u64::from(self.crew().is_some());
             self.stop_generation(None, effects);
             self.hold_until = Some(now + pause);
             self.state = State::Idle;

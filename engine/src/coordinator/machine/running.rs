@@ -9,7 +9,7 @@ use weir_state::ids::CheckpointId;
 
 use super::crew::Crew;
 use super::moving::Move;
-use super::{Effect, Machine, State};
+use super::{Effect, Machine, State, Tally};
 use crate::coordinator::commits::Commits;
 use crate::coordinator::links::LinkId;
 use crate::coordinator::open::Open;
@@ -72,6 +72,18 @@ impl Running {
     /// Whether nothing but the last checkpoint and its commits is left to do.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_last_complete || self.done.len() >= self.subtasks
+    }
+}
+
+impl Tally {
+    /// The checkpoint that was being recorded is complete.
+    pub(super) fn recorded(&mut self, now: Instant) {
+        let Some((began, bytes)) = self.recording.take() else { return };
+        let numbers = &mut self.checkpoint_numbers;
+        numbers.last_ms = u64::try_from((now - began).as_millis()).unwrap_or(u64::MAX);
+        numbers.last_bytes = bytes;
+        numbers.total_ms += numbers.last_ms;
+        numbers.total_bytes += bytes;
     }
 }
 
@@ -233,6 +245,7 @@ impl Machine {
     pub(super) fn drop_checkpoint(&mut self, why: &str, now: Instant, effects: &mut Vec<Effect>) {
         let State::Running(running) = &mut self.state else { return };
         let Some(open) = running.open.take() else { return };
+        self.tally.checkpoint_numbers.aborted += 1;
         running.changed = true;
         if let Some(next) = &mut running.next {
             next.aborted(now);
@@ -249,7 +262,9 @@ impl Machine {
         let State::Running(running) = &mut self.state else { return };
         let Some(open) = running.open.take() else { return };
         running.is_last_complete = open.is_last;
-        let (id, acks) = (open.id, open.into_acks());
+        let (id, began, acks) = (open.id, open.began, open.into_acks());
+        let bytes = acks.iter().map(|ack| ack.state_bytes_written).sum();
+        self.tally.recording = Some((began, bytes));
         // If the record does not come about, this coordinator ends.
         self.meters.cover(&acks);
         let (before, requests_before) = self.meters.before();
@@ -281,6 +296,7 @@ impl Machine {
         self.schedule.complete(now);
         self.tables.complete();
         self.tally.checkpoints += 1;
+        self.tally.recorded(now);
         self.commits.recorded(confirmed);
         self.commits.add(id, pieces);
         if let State::Running(running) = &mut self.state {

@@ -287,6 +287,32 @@ fn a_lost_worker_does_not_count_and_the_others_are_stopped() {
     }
     assert_eq!(driver.machine.tally.restarts, 0);
     assert_eq!(driver.machine.tally.replaced, 3);
+    assert_eq!(driver.machine.status(None).failovers, 3);
+}
+
+#[test]
+fn checkpoints_tell_how_long_they_took_and_what_they_wrote() {
+    let mut driver = Driver::running();
+    driver.wait_ms(10_000);
+    let ack = |subtask| {
+        let ack = Ack { checkpoint: 1, subtask, state_bytes_written: 40, ..Ack::default() };
+        to_coordinator::Body::Ack(ack)
+    };
+    driver.says(0, ack(0));
+    driver.wait_ms(250);
+    let effects = driver.says(1, ack(1));
+    assert!(matches!(effects[..], [Effect::RecordCheckpoint { .. }]), "{effects:?}");
+    let id = CheckpointId(1);
+    driver.on(Event::CheckpointRecorded { id, pieces: Vec::new(), confirmed: Vec::new() });
+    let numbers = driver.machine.status(None).checkpoint_numbers;
+    let expected = CheckpointNumbers {
+        total_ms: 250,
+        total_bytes: 80,
+        last_ms: 250,
+        last_bytes: 80,
+        aborted: 0,
+    };
+    assert_eq!(numbers, expected);
 }
 
 #[test]

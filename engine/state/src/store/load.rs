@@ -115,7 +115,7 @@ impl StateStore {
                 let key = need.key();
                 if let Some(answer) = on_their_way.get(&key) {
                     waiting.push((key, answer.clone()));
-                } else if let Some(part) = self.cache.get(key) {
+                } else if let Some(part) = self.cache.get_again(key) {
                     // It came since the read looked.
                     loaded.push((key, part));
                 } else {
