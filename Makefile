@@ -50,8 +50,8 @@ e2e-all: build ## All scenarios, also those that need kwok or MinIO
 	e2e/run all
 
 .PHONY: generate
-generate: ## Write the generated files anew (the custom resource definition)
-	BLESS=1 cargo test --quiet --locked --workspace --lib the_chart_holds_what_is_generated
+generate: ## Write the generated files anew: the resource definition, its reference, Argo CD's ConfigMap and cases
+	BLESS=1 cargo test --quiet --locked --workspace --lib --bins what_is_generated
 
 .PHONY: expected
 expected: ## Derive the examples' expected results with DuckDB (needs Python)

@@ -8,7 +8,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
+pub use self::reference::reference;
 use crate::StatefulJob;
+
+mod reference;
 
 /// The definition of `StatefulJob`.
 #[must_use]

@@ -23,7 +23,7 @@ mod rule;
 mod units;
 
 pub use columns::Columns;
-pub use definition::{chart_yaml, crd, crd_yaml};
+pub use definition::{chart_yaml, crd, crd_yaml, reference};
 pub use job::{
     Acknowledged, AggregateSpec, CheckpointSpec, CheckpointStatus, DeletionPolicy, Emit,
     EventTimeSpec, FailoverSpec, FilesSink, FilesSource, GenerateSource, HopSpec, Inputs,
