@@ -25,8 +25,14 @@ pub(crate) enum Command {
     },
     /// Report every problem of manifests, without running them
     Validate(ValidateArgs),
+    /// Say what a manifest would do, before it is run or applied
+    Plan(PlanArgs),
     /// Print the definition of the custom resources
-    Crd,
+    Crd {
+        /// Their reference page instead
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Look at a job's state, with no job running
     State {
         #[command(subcommand)]
@@ -34,6 +40,8 @@ pub(crate) enum Command {
     },
     /// Run the jobs that a cluster's resources declare
     Operator(OperatorArgs),
+    /// Let go of a cluster's jobs before the operator is taken away for good
+    Release(ReleaseArgs),
     /// Run a job's subtasks; started by `weir run` or by the operator
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -73,6 +81,26 @@ pub(crate) struct OperatorArgs {
     /// Tells this cluster from others that share a bucket; without it the uid of kube-system does
     #[arg(long, value_name = "NAME", env = "WEIR_CLUSTER_ID")]
     pub(crate) cluster_id: Option<String>,
+    /// Serve /healthz, /readyz and /metrics there
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7411")]
+    pub(crate) probes: SocketAddr,
+}
+
+/// Flags of `weir release`.
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// Namespaces whose jobs are let go of, with commas between them; without it all
+    #[arg(long, value_name = "NAMESPACE", env = "WEIR_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub(crate) watch: Vec<String>,
+    /// The operator's own namespace
+    #[arg(long, env = "POD_NAMESPACE", default_value = "weir-system")]
+    pub(crate) namespace: String,
+    /// The operator's deployment there: scaled to nothing first, or it would take the jobs back
+    #[arg(long, value_name = "NAME")]
+    pub(crate) deployment: Option<String>,
+    /// The operator's folder of the states of jobs without state.uri
+    #[arg(long, value_name = "URI", env = "WEIR_STATE_URI")]
+    pub(crate) state: Option<String>,
 }
 
 /// Flags of `weir worker`. Without `--listen` it is the child of a `weir run`.
@@ -107,6 +135,23 @@ pub(crate) struct ValidateArgs {
     /// Look at no source: columns and types are not checked
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+/// Flags of `weir plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The manifest
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The manifest as it is now: says what each changed field does
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// Folder of `weir run`: the job's state is looked for there first
+    #[arg(long, value_name = "DIR", default_value = "weir-data")]
+    pub(crate) data: PathBuf,
+    /// The state lies there
+    #[arg(long, value_name = "URI")]
+    pub(crate) state: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,9 @@
 //! - `operator/runner.rs` — its coordinator, the same as in `weir run`, over `operator/cluster.rs`.
 //! - `operator/pods.rs` — the one watch of pods. `operator/secrets.rs` — token and certificates.
 //! - `operator/lease.rs` — which jobs are this operator's. `operator/events.rs` — events.
+//! - `operator/meters.rs` — what is counted, for `operator/probes.rs` and `operator/metrics.rs`;
+//!   `operator/requests.rs` counts what the API server is asked.
+//! - `operator/release.rs` — `weir release`: nobody's jobs, before the operator goes for good.
 //! - `operator/serving.rs` — the label of pods that take part. `operator/names.rs` — all names.
 //!
 //! # What must stay true
@@ -21,9 +24,10 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
+use kube::client::ClientBuilder;
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weir_crds::StatefulJob;
@@ -34,19 +38,27 @@ use self::declared::{Declared, Defaults};
 use self::events::Events;
 use self::job::JobTask;
 use self::lease::Leases;
+use self::meters::Meters;
 use self::pods::PodStore;
+use self::requests::Counting;
 use self::runner::Ground;
 use crate::cli::OperatorArgs;
 use crate::exit::{Exit, report, say};
+use crate::probes as http;
 
 mod cluster;
 mod declared;
 mod events;
 mod job;
 mod lease;
+mod meters;
+pub(crate) mod metrics;
 mod names;
 mod plan;
 mod pods;
+mod probes;
+pub(crate) mod release;
+mod requests;
 mod runner;
 mod secrets;
 mod serving;
@@ -59,7 +71,8 @@ const EVENTS_MAX: usize = 1_024;
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) async fn run(args: OperatorArgs) -> Exit {
     crate::log::to_stderr();
-    let client = match Client::try_default().await {
+    let meters = Meters::default();
+    let client = match client(&meters).await {
         Ok(client) => client,
         Err(error) => {
             report(&error);
@@ -75,12 +88,20 @@ pub(crate) async fn run(args: OperatorArgs) -> Exit {
             return Exit::Failed;
         }
     };
+    let _probes = match http::serve(args.probes, Arc::new(meters.clone())).await {
+        Ok(serving) => serving,
+        Err(error) => {
+            say(&format!("error: cannot serve probes at {}: {error}", args.probes));
+            say("--probes ADDRESS names another address; port 0 is any that is free");
+            return Exit::Failed;
+        }
+    };
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return Exit::Failed };
     let identity = format!("{}-{}", pod().unwrap_or("weir".to_owned()), &random::id()[..6]);
     let leases = Api::namespaced(client.clone(), &args.namespace);
-    let (mut leases, held) = Leases::new(leases, identity.clone(), pod());
+    let (mut leases, held) = Leases::new(leases, identity.clone(), pod(), meters.clone());
     let defaults = Defaults { image: args.worker_image, state_uri: args.state };
-    let ground = Ground { client: client.clone(), namespace: args.namespace, cluster };
+    let ground = Ground { client: client.clone(), namespace: args.namespace, cluster, meters };
     let events = Events::new(client, &identity);
     let operator = Operator { ground, events, defaults, held, jobs: BTreeMap::new() };
     tokio::select! {
@@ -92,6 +113,12 @@ pub(crate) async fn run(args: OperatorArgs) -> Exit {
     // All tasks of jobs are gone by now, so whoever takes over meets nobody.
     leases.release().await;
     Exit::Done
+}
+
+/// Of the cluster that kubectl would talk to, or this pod's.
+async fn client(meters: &Meters) -> Result<Client, kube::Error> {
+    let config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&Counting(meters.clone())).build())
 }
 
 /// Tells this cluster from others.
@@ -166,7 +193,7 @@ impl Operator {
         let mut watches = Vec::new();
         for namespace in scopes {
             let scope = Arc::new(Scope { namespace, pods: Arc::default() });
-            watches.push(task::spawn(watch_scope(self.ground.client.clone(), scope, hear.clone())));
+            watches.push(task::spawn(watch_scope(self.ground.clone(), scope, hear.clone())));
         }
         loop {
             tokio::select! {
@@ -247,6 +274,7 @@ impl Operator {
     /// Runs the jobs of held shards and no others.
     fn follow_leases(&mut self) {
         let held = self.held.borrow_and_update().clone();
+        self.ground.meters.shards_held(&held);
         for (uid, known) in &mut self.jobs {
             let is_ours = held.contains(&lease::shard(uid));
             if is_ours && known.task.is_none() {
@@ -262,7 +290,10 @@ impl Operator {
 }
 
 /// Watches pods first: what a job's task sees of them at its start has to be all there is.
-async fn watch_scope(client: Client, scope: Arc<Scope>, hear: mpsc::Sender<Heard>) {
+async fn watch_scope(ground: Ground, scope: Arc<Scope>, hear: mpsc::Sender<Heard>) {
+    let Ground { client, meters, .. } = ground;
+    let namespace = scope.namespace.as_deref();
+    meters.watching(namespace);
     let labels = format!("{}={}", names::MANAGED_BY.0, names::MANAGED_BY.1);
     let config = watcher::Config::default().labels(&labels);
     let pods: Api<Pod> = match &scope.namespace {
@@ -284,7 +315,7 @@ async fn watch_scope(client: Client, scope: Arc<Scope>, hear: mpsc::Sender<Heard
                 }
             }
             Ok(None) => return,
-            Err(error) => tracing::warn!("pods cannot be watched: {error}"),
+            Err(error) => failed(&meters, namespace, "pods", &error),
         }
     }
     let mut jobs = watcher(jobs, watcher::Config::default()).default_backoff().boxed();
@@ -294,26 +325,33 @@ async fn watch_scope(client: Client, scope: Arc<Scope>, hear: mpsc::Sender<Heard
             event = pods.try_next() => match event {
                 Ok(Some(event)) => scope.pods.apply(&event),
                 Ok(None) => return,
-                Err(error) => tracing::warn!("pods cannot be watched: {error}"),
+                Err(error) => failed(&meters, namespace, "pods", &error),
             },
             event = jobs.try_next() => match event {
                 Ok(Some(event)) => {
                     round += u64::from(matches!(event, watcher::Event::Init));
+                    meters.watched(namespace, matches!(event, watcher::Event::InitDone));
                     let scope = Arc::clone(&scope);
                     if hear.send(Heard { scope, round, event }).await.is_err() {
                         return;
                     }
                 }
                 Ok(None) => return,
-                Err(error) => tracing::warn!("jobs cannot be watched: {error}"),
+                Err(error) => failed(&meters, namespace, "jobs", &error),
             },
         }
     }
 }
 
+/// A watch begins anew after a pause.
+fn failed(meters: &Meters, namespace: Option<&str>, what: &str, error: &watcher::Error) {
+    let why = format!("{what} cannot be watched: {error}");
+    tracing::warn!("{why}");
+    meters.watch_failed(namespace, why);
+}
+
 #[cfg(test)]
 mod tests {
-    use kube::Config;
     use serde_json::json;
 
     use super::*;
@@ -334,7 +372,7 @@ mod tests {
         let (_held, held) = watch::channel(BTreeSet::new());
         let mut operator = Operator {
             events: Events::new(client.clone(), "me"),
-            ground: Ground { client, namespace, cluster },
+            ground: Ground { client, namespace, cluster, meters: Meters::default() },
             defaults: Defaults { image: "weir:1".to_owned(), state_uri: None },
             held,
             jobs: BTreeMap::new(),

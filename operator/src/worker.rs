@@ -1,7 +1,7 @@
 //! `weir worker`: the process that runs a job's subtasks. Started by a cluster, never by hand.
 //!
 //! - `worker/pod.rs` — in a pod: certificates, a fixed address, no parent.
-//! - `worker/probes.rs` — what a kubelet and Prometheus ask. `worker/metrics.rs` — the answer.
+//! - `worker/probes.rs`, `worker/metrics.rs` — what it says of itself to a kubelet and to Prometheus.
 //!
 //! As the child of a `weir run` it announces itself with one JSON line on standard output, ends at once when its standard input
 //! does (its parent is gone), and ignores Ctrl-C, which a terminal sends to the whole process
@@ -23,7 +23,7 @@ use weir_runtime::{random, task};
 use crate::cli::WorkerArgs;
 use crate::exit::Exit;
 
-mod metrics;
+pub(crate) mod metrics;
 mod pod;
 mod probes;
 

@@ -1,7 +1,8 @@
 //! Before a job runs: what its journal says, whether the manifest fits it, and the first records.
 //!
 //! Nothing is written before everything that a user can have got wrong was checked, so a refused
-//! manifest leaves nothing behind. `begin/fit.rs` decides (pure); `begin/fresh.rs` deletes.
+//! manifest leaves nothing behind. `begin/fit.rs` decides (pure); `begin/fresh.rs` deletes;
+//! `begin/outline.rs` says what would be, for `weir plan`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::source::{self, Source, SourceError, dealing};
 
 mod fit;
 pub mod fresh;
+pub mod outline;
 
 pub use fit::Misfit;
 

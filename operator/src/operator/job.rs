@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_crds::StatefulJobStatus;
 use weir_engine::coordinator::status::Phase as Course;
@@ -16,6 +16,7 @@ use weir_runtime::clock::{self, Instant};
 use super::cluster;
 use super::declared::{Declared, version};
 use super::events::Events;
+use super::meters::JobMeter;
 use super::names;
 use super::plan::{self, Action, Deletion, End, Fit, Observed, Runner as Shown, Wish};
 use super::pods::Pods;
@@ -37,6 +38,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct JobTask {
     ground: Ground,
     events: Events,
+    meter: JobMeter,
     declared: watch::Receiver<Arc<Declared>>,
     pods: watch::Receiver<Pods>,
     runner: Option<Runner>,
@@ -91,9 +93,11 @@ impl JobTask {
         declared: watch::Receiver<Arc<Declared>>,
         pods: watch::Receiver<Pods>,
     ) -> Self {
-        let (status, status_version, wish) = {
+        let (status, status_version, wish, meter) = {
             let first = declared.borrow();
-            (first.status.clone(), first.resource_version, first.wish.clone())
+            let meter = ground.meters.job(&first.namespace, &first.name);
+            meter.show(&first.status, None);
+            (first.status.clone(), first.resource_version, first.wish.clone(), meter)
         };
         let reached = Some(wish).filter(|wish| {
             let restart = status.acknowledged.as_ref().and_then(|done| done.restart.as_ref());
@@ -103,6 +107,7 @@ impl JobTask {
         Self {
             ground,
             events,
+            meter,
             declared,
             pods,
             runner: None,
@@ -128,6 +133,7 @@ impl JobTask {
         loop {
             let declared = Arc::clone(&self.declared.borrow_and_update());
             self.follow(&declared);
+            self.ground.meters.reconciled();
             let seen = self.observe(&declared);
             let actions = plan::plan(&seen);
             let acted = !actions.is_empty();
@@ -228,6 +234,7 @@ impl JobTask {
         self.obstacle = done.err();
         if let Some(why) = &self.obstacle {
             tracing::warn!(job = declared.name, namespace = declared.namespace, "{why}");
+            self.ground.meters.reconcile_failed();
             self.retry.begin(now);
             // Whatever failed, it is not tried at once.
             clock::sleep(PAUSE_FIRST).await;
@@ -247,12 +254,7 @@ impl JobTask {
         if !wanted && declared.deleted_at.is_some() && !self.is_clean {
             self.events.warn(declared, "StateKept", &left_behind(declared)).await;
         }
-        let finalizers = if wanted { vec![names::FINALIZER] } else { Vec::new() };
-        let patch = json!({
-            "apiVersion": "weir.dev/v1alpha1",
-            "kind": "StatefulJob",
-            "metadata": {"uid": declared.uid, "finalizers": finalizers},
-        });
+        let patch = finalizer_patch(declared, wanted);
         let parameters = PatchParams::apply(names::FINALIZER_MANAGER).force();
         let jobs = super::jobs_in(&self.ground.client, &declared.namespace);
         let patched = jobs.patch(&declared.name, &parameters, &Patch::Apply(&patch)).await;
@@ -315,6 +317,11 @@ impl JobTask {
         if status::is_ready(&shown) {
             self.reached = Some(seen.wish.clone());
         }
+        let course = match &seen.runner {
+            Shown::Live(live) => live.shows.as_deref().ok(),
+            Shown::None | Shown::Over { .. } => None,
+        };
+        self.meter.show(&shown, course);
         if shown == self.status {
             return;
         }
@@ -444,6 +451,7 @@ impl JobTask {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => {
                 tracing::warn!(job = declared.name, "cannot write the status: {error}");
+                self.ground.meters.reconcile_failed();
                 clock::sleep(PAUSE_FIRST).await;
             }
         }
@@ -489,6 +497,16 @@ impl JobTask {
             std::future::pending().await
         }
     }
+}
+
+/// A job with its finalizer, or without.
+pub(super) fn finalizer_patch(declared: &Declared, wanted: bool) -> Value {
+    let finalizers = if wanted { vec![names::FINALIZER] } else { Vec::new() };
+    json!({
+        "apiVersion": "weir.dev/v1alpha1",
+        "kind": "StatefulJob",
+        "metadata": {"uid": declared.uid, "finalizers": finalizers},
+    })
 }
 
 /// What to do about state that is left when a resource had to be let go.

@@ -16,14 +16,16 @@ use tokio::sync::watch;
 use weir_runtime::clock::{self, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::meters::Meters;
+
 /// Shards; their number is fixed, since operators of two versions share them during an upgrade.
-const SHARDS: u32 = 4;
+pub(super) const SHARDS: u32 = 4;
 /// A lease that was not renewed for this long is nobody's.
 const LEASE_MAX: Duration = Duration::from_secs(15);
 /// From renewal to renewal.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Without a renewal for this long a shard is let go: before another one can take it.
-const HOLD_MAX: Duration = Duration::from_secs(10);
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(10);
 const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "weir");
 const ROLE: &str = "weir.dev/lease";
 
@@ -41,6 +43,7 @@ pub(crate) struct Leases {
     pod: Option<String>,
     held: watch::Sender<BTreeSet<u32>>,
     renewed: Option<Instant>,
+    meters: Meters,
 }
 
 /// A lease as it was found.
@@ -102,6 +105,16 @@ fn choose(found: &[Found], identity: &str, now: Timestamp) -> (BTreeSet<u32>, BT
     (wanted, let_go)
 }
 
+/// Finds the leases of operators, as against those of shards.
+pub(super) fn members() -> ListParams {
+    ListParams::default().labels(&format!("{ROLE}=member"))
+}
+
+/// Whether any of these is an operator's that is most likely there.
+pub(super) fn has_live_member(leases: &[Lease], now: Timestamp) -> bool {
+    leases.iter().map(Found::of).any(|found| found.is_member && found.is_live(now))
+}
+
 fn shard_name(shard: u32) -> String {
     format!("weir-shard-{shard}")
 }
@@ -112,24 +125,33 @@ impl Leases {
         api: Api<Lease>,
         identity: String,
         pod: Option<String>,
+        meters: Meters,
     ) -> (Self, watch::Receiver<BTreeSet<u32>>) {
         let (held, shown) = watch::channel(BTreeSet::new());
-        (Self { api, identity, pod, held, renewed: None }, shown)
+        (Self { api, identity, pod, held, renewed: None, meters }, shown)
     }
 
     /// Takes and renews, for ever.
     pub(crate) async fn run(&mut self) {
         loop {
             match clock::timeout(RENEW_EVERY, self.round()).await {
-                Ok(Ok(())) => self.renewed = Some(clock::now()),
-                Ok(Err(error)) => tracing::warn!("leases cannot be renewed: {error}"),
-                Err(_) => tracing::warn!("leases cannot be renewed in time"),
+                Ok(Ok(())) => {
+                    self.renewed = Some(clock::now());
+                    self.meters.leases_renewed();
+                }
+                Ok(Err(error)) => self.failed(&format!("leases cannot be renewed: {error}")),
+                Err(_) => self.failed("leases cannot be renewed in time"),
             }
             if self.renewed.is_none_or(|renewed| clock::now() >= renewed + HOLD_MAX) {
                 self.hold(BTreeSet::new());
             }
             clock::sleep(RENEW_EVERY).await;
         }
+    }
+
+    fn failed(&self, why: &str) {
+        tracing::warn!("{why}");
+        self.meters.leases_failed();
     }
 
     /// Lets go of all, so that another one need not wait.

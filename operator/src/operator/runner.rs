@@ -29,6 +29,7 @@ use weir_state::objects::{Place, StoreError, StoreOptions, open};
 
 use super::cluster::KubeCluster;
 use super::declared::{Declared, DeclaredJob, State};
+use super::meters::Meters;
 use super::plan::{End, Live, Runner as Shown, Wanted, Wish};
 use super::pods::Pods;
 use super::secrets::{self, Identity, KubeSecrets, SecretError};
@@ -51,6 +52,8 @@ pub(crate) struct Ground {
     pub(crate) namespace: String,
     /// Tells this cluster from others.
     pub(crate) cluster: String,
+    /// What is counted.
+    pub(crate) meters: Meters,
 }
 
 /// A coordinator and how it is steered.

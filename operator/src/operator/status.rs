@@ -335,4 +335,6 @@ fn acknowledged(seen: &Observed, more: &Seen, before: &StatefulJobStatus) -> Opt
 }
 
 #[cfg(test)]
+mod gitops;
+#[cfg(test)]
 mod tests;

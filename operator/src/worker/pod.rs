@@ -13,10 +13,11 @@ use weir_engine::objects::{RealObjects, SecretObjects};
 use weir_engine::worker::sight::Sight;
 use weir_engine::worker::{OpenObjects, WorkerSettings};
 
-use super::probes::{self, Probes};
+use super::probes::Probes;
 use crate::cli::WorkerArgs;
 use crate::credentials::{FolderSecrets, SecretStore};
 use crate::exit::Exit;
+use crate::probes;
 
 /// What the pod's command line says.
 pub(super) struct Pod {

@@ -12,6 +12,7 @@ mod init;
 mod kill;
 mod leftovers;
 mod owners;
+mod plan;
 mod pod;
 mod rerun;
 mod rescale;

@@ -110,6 +110,7 @@ fn each_place_has_its_phase_its_conditions_and_its_kstatus() {
         assert_eq!(shown.phase, Some(phase), "{seen:?}");
         assert_eq!(shown.observed_generation, 4);
         assert_eq!(kstatus(&shown, seen.deletion.is_some()), said, "{phase:?}: {shown:?}");
+        gitops::assert_listed(&shown, said);
         let ready = &shown.conditions[0];
         assert_eq!((ready.type_.as_str(), ready.reason.as_str()), ("Ready", reason), "{seen:?}");
         assert_eq!(ready.status == "True", said == "Current", "{seen:?}");

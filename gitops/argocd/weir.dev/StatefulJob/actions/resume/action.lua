@@ -1,0 +1,3 @@
+-- The job goes on from its last checkpoint.
+obj.spec.suspend = false
+return obj

@@ -1,0 +1,3 @@
+-- A last checkpoint is taken and the workers end; the state stays.
+obj.spec.suspend = true
+return obj

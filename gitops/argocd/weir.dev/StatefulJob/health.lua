@@ -1,0 +1,29 @@
+-- Health of a StatefulJob, from the conditions that kstatus reads too: docs/design/0014-operator.md has the table.
+local health = {status = "Progressing", message = "Waiting for the operator"}
+if obj.metadata.deletionTimestamp ~= nil then
+  health.message = "Deleting"
+  return health
+end
+local status = obj.status
+if status == nil or status.conditions == nil then
+  return health
+end
+if obj.metadata.generation ~= nil and status.observedGeneration ~= obj.metadata.generation then
+  return health
+end
+local holds = {}
+for _, condition in ipairs(status.conditions) do
+  holds[condition.type] = condition.status == "True"
+end
+health.message = status.message or status.phase or ""
+if holds.Reconciling then
+  return health
+end
+if holds.Stalled then
+  health.status = "Degraded"
+elseif holds.Ready and holds.Suspended then
+  health.status = "Suspended"
+elseif holds.Ready then
+  health.status = "Healthy"
+end
+return health
