@@ -26,6 +26,12 @@ def run(t: Scenario) -> None:
 def check_rules(t: Scenario) -> None:
     """Alert rules that charts ship as plain files of Prometheus."""
     files: list[Path] = sorted((ROOT / "charts").glob("*/rules/*.yaml"))
+    t.check(files, "there are no alert rules")
+    tests = 0
     for file in files:
         shell.run("promtool", "check", "rules", file)
-    t.say(f"promtool: {len(files)} files of rules")
+        for test in sorted(file.parent.glob("tests/*_test.yaml")):
+            shell.run("promtool", "test", "rules", test)
+            tests += 1
+    t.check(tests, "no alert rule has a test")
+    t.say(f"promtool: {len(files)} files of rules, {tests} of tests")

@@ -84,7 +84,7 @@ class Operator:
     """`weir operator` as a process of this machine."""
 
     def __init__(self, binary: str, log: Path) -> None:
-        self.words = [binary, "operator", "--namespace", OWN, "--worker-image", IMAGE]
+        self.words = [binary, "operator", "--namespace", OWN, "--worker-image", IMAGE, "--probes", "127.0.0.1:0"]
         self.log, self.process = log, None
 
     def start(self) -> None:

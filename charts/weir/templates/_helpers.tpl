@@ -48,3 +48,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   name: {{ include "weir.name" . }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
+
+{{/* Of what an uninstall runs: no operator, so that nothing that selects operators finds it. */}}
+{{- define "weir.releaseLabels" -}}
+app.kubernetes.io/name: weir-release
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "weir.releaseHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
+{{- define "weir.releaseRules" -}}
+- apiGroups: [weir.dev]
+  resources: [statefuljobs]
+  verbs: [list, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
