@@ -250,7 +250,8 @@ async fn drive(
     let watching = task::spawn(watched::watch(file.to_owned(), spec.clone(), steer, wish));
     let progress = task::spawn(progress::show(shown));
     let mut cluster = LocalCluster::new(program, folder.logs(), token);
-    let outside = Outside { wanted, target, status, print: Box::new(StandardOutput) };
+    let (_ask, asked) = watch::channel(0);
+    let outside = Outside { wanted, target, asked, status, print: Box::new(StandardOutput) };
     let outcome = Box::pin(run_job(job, &mut cluster, outside)).await;
     watching.abort();
     stopping.abort();

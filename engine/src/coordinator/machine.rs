@@ -8,6 +8,7 @@
 //! - `machine/running.rs` — checkpoints and commits while a generation runs.
 //! - `machine/failing.rs` — workers that are lost, silent or leave; errors and their budget.
 //! - `machine/adopting.rs` — going on with a generation that an earlier coordinator left running.
+//! - `machine/asked.rs` — a checkpoint that somebody asked for.
 //! - `machine/moving.rs` — from one generation to the next with a cut: rescale.
 //!
 //! What must stay true:
@@ -25,6 +26,7 @@ use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::{CheckpointId, Generation};
 
 use self::adopting::{Adopting, Before};
+use self::asked::Asked;
 use self::crew::Crew;
 use self::moving::Cut;
 use self::running::Running;
@@ -44,6 +46,7 @@ use crate::plan::{self, JobView, Wish};
 use crate::protocol::{Ack, Piece, ToCoordinator, to_coordinator, to_worker};
 
 pub(crate) mod adopting;
+mod asked;
 mod crew;
 mod failing;
 mod moving;
@@ -101,6 +104,8 @@ pub(crate) enum Event {
     Deploy(Vec<Member>, u32),
     /// The job is wanted in another form.
     Target(Target),
+    /// A checkpoint is wanted at once; another number is another wish.
+    Ask(u64),
     /// From a control stream.
     Heard(LinkId, Heard),
     /// A worker process ended by its own fault.
@@ -180,6 +185,7 @@ pub(crate) struct Machine {
     completed: CheckpointId,
     commits: Commits,
     schedule: Schedule,
+    asked: Asked,
     budget: Budget,
     meters: Meters,
     tables: Tables,
@@ -256,6 +262,7 @@ impl Machine {
             completed: recorded.checkpoint,
             commits,
             schedule: Schedule::new(shape.checkpoint, now),
+            asked: Asked::after(recorded.totals.answered),
             budget: Budget::new(shape.failover),
             meters: Meters::after(&recorded.totals),
             tables: Tables::new(shape.tables.clone(), now),
@@ -330,6 +337,7 @@ impl Machine {
                 self.asked_to_deploy(workers, width, now, &mut effects)
             }
             Event::Target(target) => self.retarget(target, &mut effects),
+            Event::Ask(wish) => self.asked.ask(wish),
             Event::Heard(link, heard) => self.heard(link, heard, now, &mut effects),
             Event::ProcessFault(why) => self.process_fault(why, now, &mut effects),
             Event::StartFailed(why) => self.tally.message = why,
@@ -567,6 +575,7 @@ impl Machine {
             rescales: self.tally.rescales,
             last_rescale: self.tally.last_rescale,
             requests: self.meters.requests(),
+            answered: self.asked.answered(),
             message: self.tally.message.clone(),
             is_adopted: self.is_adopted,
             serving: self.crew().into_iter().flat_map(|its| its.layout.incarnations()).collect(),

@@ -85,6 +85,9 @@ pub struct Outside {
     /// The form that it is wanted in; at first that of the job's own text. A width beyond the
     /// number of key groups is nobody's to send.
     pub target: watch::Receiver<Target>,
+    /// A checkpoint is to be taken at once. Another number is another wish, 0 is none.
+    /// [`Status::answered`] says when one that began after the wish is complete.
+    pub asked: watch::Receiver<u64>,
     /// What there is to see.
     pub status: watch::Sender<Status>,
     /// Takes the rows of `print` sinks.
@@ -114,6 +117,7 @@ struct Run {
     heard: mpsc::Receiver<(LinkId, Heard)>,
     wanted: watch::Receiver<Wanted>,
     target: watch::Receiver<Target>,
+    asked: watch::Receiver<u64>,
     status: watch::Sender<Status>,
     /// When each worker was started last.
     started: BTreeMap<u32, Instant>,
@@ -132,6 +136,7 @@ enum Wake {
     Cluster,
     Wanted,
     Target,
+    Asked,
     Status,
 }
 
@@ -148,6 +153,7 @@ impl Run {
             heard,
             wanted: outside.wanted,
             target: outside.target,
+            asked: outside.asked,
             status: outside.status,
             started: BTreeMap::new(),
             next_status: now,
@@ -159,6 +165,7 @@ impl Run {
 
     /// Until the job is over and no worker is left.
     async fn drive(&mut self, cluster: &mut dyn Cluster) {
+        self.ask().await;
         let found = plan::members(cluster.observe().await.iter());
         self.apply(Event::Found(found)).await;
         loop {
@@ -190,6 +197,7 @@ impl Run {
                 Wake::Deleted(through) => self.performer.note_deleted(through),
                 Wake::Wanted => self.suspend().await,
                 Wake::Target => self.retarget().await,
+                Wake::Asked => self.ask().await,
                 Wake::Cluster | Wake::Status => {}
             }
         }
@@ -217,6 +225,7 @@ impl Run {
             biased;
             Ok(()) = self.wanted.changed(), if !self.is_suspended => Wake::Wanted,
             Ok(()) = self.target.changed() => Wake::Target,
+            Ok(()) = self.asked.changed() => Wake::Asked,
             Some((link, heard)) = self.heard.recv() => Wake::Event(Event::Heard(link, heard)),
             () = cluster.changed() => Wake::Cluster,
             through = self.performer.deleted() => Wake::Deleted(through),
@@ -248,6 +257,11 @@ impl Run {
         let target = *self.target.borrow_and_update();
         self.performer.retarget(target);
         self.apply(Event::Target(target)).await;
+    }
+
+    async fn ask(&mut self) {
+        let wish = *self.asked.borrow_and_update();
+        self.apply(Event::Ask(wish)).await;
     }
 
     /// Does what the plan says; gives when to look again, if that is only later.

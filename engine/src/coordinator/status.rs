@@ -182,6 +182,8 @@ pub struct Status {
     pub last_rescale: Option<Rescale>,
     /// Requests to the state store, by coordinator and workers.
     pub requests: u64,
+    /// The last wish for a checkpoint ([`super::run::Outside::asked`]) that one has answered.
+    pub answered: u64,
     /// The last thing worth saying.
     pub message: String,
     /// Whether this coordinator went on with a generation that an earlier one had begun.

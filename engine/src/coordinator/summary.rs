@@ -76,6 +76,9 @@ pub(crate) struct Totals {
     pub(crate) before: BTreeMap<String, StepRows>,
     /// The same for requests.
     pub(crate) requests_before: u64,
+    /// The last wish for a checkpoint that was answered; 0: none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) answered: u64,
 }
 
 impl Totals {
@@ -87,6 +90,10 @@ impl Totals {
     pub(crate) fn from_bytes(bytes: &Bytes) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
+}
+
+fn is_none(wish: &u64) -> bool {
+    *wish == 0
 }
 
 impl fmt::Display for Summary {

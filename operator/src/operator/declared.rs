@@ -27,6 +27,8 @@ pub(crate) struct Declared {
     pub(crate) uid: String,
     pub(crate) resource_version: u64,
     pub(crate) wish: Wish,
+    /// The last wish for a checkpoint at once.
+    pub(crate) asked: Option<String>,
     /// When its deletion was asked for, in seconds since 1970.
     pub(crate) deleted_at: Option<i64>,
     pub(crate) has_finalizer: bool,
@@ -112,6 +114,7 @@ impl Declared {
             name,
             uid,
             wish,
+            asked: annotation(names::CHECKPOINT).filter(|asked| !asked.is_empty()),
         })
     }
 }
@@ -190,6 +193,11 @@ fn form(spec: &JobSpec, state: &State) -> u64 {
         }
     }
     xxh3_64(json!([said, state.uri, state.store]).to_string().as_bytes())
+}
+
+/// A wish for a checkpoint, as a coordinator takes it.
+pub(crate) fn asked_number(asked: Option<&String>) -> u64 {
+    asked.map_or(0, |asked| xxh3_64(asked.as_bytes()).max(1))
 }
 
 /// Names of all secrets that the job's stores need.

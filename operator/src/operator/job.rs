@@ -162,7 +162,7 @@ impl JobTask {
             self.retry.reset();
         }
         if let (Some(runner), Ok(job)) = (&mut self.runner, &declared.job) {
-            runner.follow(&declared.wish, &job.template);
+            runner.follow(declared, &job.template);
         }
     }
 
@@ -183,6 +183,7 @@ impl JobTask {
             .map(|at| Deletion { is_clean: self.is_clean, is_late: is_late(at) });
         Observed {
             wish: declared.wish.clone(),
+            asked: declared.asked.clone(),
             deletion,
             has_finalizer: declared.has_finalizer,
             policy: declared.policy,

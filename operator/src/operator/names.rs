@@ -31,6 +31,8 @@ pub(crate) const SERVING: &str = "weir.dev/serving";
 
 /// Annotation of jobs: another value restarts all workers, new ones first.
 pub(crate) const RESTART: &str = "weir.dev/restart";
+/// Annotation of jobs: another value asks for a checkpoint at once.
+pub(crate) const CHECKPOINT: &str = "weir.dev/checkpoint";
 /// Annotation of the job's secret: when its certificate was made, in seconds since 1970.
 pub(crate) const ISSUED: &str = "weir.dev/issued";
 

@@ -14,6 +14,8 @@ use weir_engine::coordinator::status::Status;
 pub(crate) struct Observed {
     /// `metadata.generation`, and the value of the restart annotation: another one is another wish.
     pub(crate) wish: Wish,
+    /// The value of the annotation that asks for a checkpoint; shown, never decided from.
+    pub(crate) asked: Option<String>,
     /// The resource is being deleted.
     pub(crate) deletion: Option<Deletion>,
     pub(crate) has_finalizer: bool,

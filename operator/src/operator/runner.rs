@@ -28,7 +28,7 @@ use weir_state::journal::{JournalError, Root};
 use weir_state::objects::{Place, StoreError, StoreOptions, open};
 
 use super::cluster::KubeCluster;
-use super::declared::{Declared, DeclaredJob, State};
+use super::declared::{Declared, DeclaredJob, State, asked_number};
 use super::meters::Meters;
 use super::plan::{End, Live, Runner as Shown, Wanted, Wish};
 use super::pods::Pods;
@@ -63,6 +63,7 @@ pub(crate) struct Runner {
     is_suspending: bool,
     order: watch::Sender<Order>,
     target: watch::Sender<Target>,
+    asked: watch::Sender<u64>,
     template: watch::Sender<Arc<Template>>,
     shows: watch::Receiver<Shows>,
     _task: Task<()>,
@@ -108,6 +109,7 @@ impl Runner {
     ) -> Self {
         let (order, ordered) = watch::channel(if suspend { Order::Suspend } else { Order::Run });
         let (target, wanted) = watch::channel(job.wanted.target);
+        let (asked, wishes) = watch::channel(asked_number(declared.asked.as_ref()));
         let (template, form) = watch::channel(Arc::new(job.template.clone()));
         let (show, shows) = watch::channel(Shows::Beginning(status::BEGINS.to_owned()));
         let course = Course {
@@ -116,6 +118,7 @@ impl Runner {
             job: job.clone(),
             ordered,
             wanted,
+            asked: wishes,
             form,
             pods,
             show,
@@ -126,6 +129,7 @@ impl Runner {
             is_suspending: suspend,
             order,
             target,
+            asked,
             template,
             shows,
             _task: task::spawn(course.run()),
@@ -144,11 +148,13 @@ impl Runner {
         Shown::Live(Live { wanted: self.wanted, is_suspending: self.is_suspending, shows })
     }
 
-    /// The pods' form and the wish; both may change while it runs.
-    pub(crate) fn follow(&mut self, wish: &Wish, template: &Template) {
+    /// The pods' form and the wishes; all may change while it runs.
+    pub(crate) fn follow(&mut self, declared: &Declared, template: &Template) {
         if !matches!(*self.shows.borrow(), Shows::Over(_)) {
-            self.wish.clone_from(wish);
+            self.wish.clone_from(&declared.wish);
         }
+        let wish = asked_number(declared.asked.as_ref());
+        self.asked.send_if_modified(|asked| std::mem::replace(asked, wish) != wish);
         self.template.send_if_modified(|form| {
             let differs = **form != *template;
             if differs {
@@ -183,6 +189,7 @@ struct Course {
     job: DeclaredJob,
     ordered: watch::Receiver<Order>,
     wanted: watch::Receiver<Target>,
+    asked: watch::Receiver<u64>,
     form: watch::Receiver<Arc<Template>>,
     pods: watch::Receiver<Pods>,
     show: watch::Sender<Shows>,
@@ -227,7 +234,8 @@ impl Course {
         let mut wanted = self.ordered.clone();
         // Whoever is to suspend from the start has to hear of it.
         wanted.mark_changed();
-        let outside = Outside { wanted, target: self.wanted.clone(), status, print: Box::new(Log) };
+        let (target, asked) = (self.wanted.clone(), self.asked.clone());
+        let outside = Outside { wanted, target, asked, status, print: Box::new(Log) };
         let running = Box::pin(run_job(job, &mut cluster, outside));
         let show = async {
             loop {

@@ -11,8 +11,9 @@ use weir_crds::{
 };
 use weir_engine::coordinator::status::{Phase as Course, Status};
 
+use super::declared::asked_number;
 use super::names;
-use super::plan::{End, Observed, Runner, refusal};
+use super::plan::{End, Live, Observed, Runner, refusal};
 
 /// What is said before there is anything to say.
 pub(crate) const BEGINS: &str = "it begins";
@@ -83,7 +84,7 @@ pub(crate) fn status(
         last_checkpoint: checkpoint(more).or_else(|| before.last_checkpoint.clone()),
         last_rescale: shows.and_then(rescale).or(before.last_rescale),
         restarts: shows.map(restarts).or(before.restarts),
-        acknowledged: acknowledged(seen, more, before),
+        acknowledged: acknowledged(seen, more, before, place.phase),
         message: Some(place.message),
         conditions: conditions.into_iter().map(keep).collect(),
     }
@@ -324,12 +325,30 @@ fn restarts(status: &Status) -> u32 {
     u32::try_from(status.restarts).unwrap_or(u32::MAX)
 }
 
-/// A restart is done when no pod in an older form is left.
-fn acknowledged(seen: &Observed, more: &Seen, before: &StatefulJobStatus) -> Option<Acknowledged> {
+/// A restart is done when no pod in an older form is left; a checkpoint when one that began after the
+/// wish is complete, or the job stands still, since its last one holds all there is then.
+fn acknowledged(
+    seen: &Observed,
+    more: &Seen,
+    before: &StatefulJobStatus,
+    phase: Phase,
+) -> Option<Acknowledged> {
     let mut acknowledged = before.acknowledged.clone().unwrap_or_default();
     let is_running = matches!(&seen.runner, Runner::Live(live) if live.shows.is_ok());
     if is_running && more.outdated == 0 && more.has_checkpoint {
         acknowledged.restart.clone_from(&seen.wish.restart);
+    }
+    let is_answered = match &seen.runner {
+        Runner::Live(Live { shows: Ok(status), .. }) => {
+            status.answered == asked_number(seen.asked.as_ref())
+        }
+        Runner::Live(_) => false,
+        Runner::None | Runner::Over { .. } => {
+            matches!(phase, Phase::Suspended | Phase::Finished)
+        }
+    };
+    if is_answered && seen.asked.is_some() {
+        acknowledged.checkpoint.clone_from(&seen.asked);
     }
     (acknowledged != Acknowledged::default()).then_some(acknowledged)
 }

@@ -148,6 +148,7 @@ impl Machine {
         let checkpoint = match &running.open {
             Some(open) => Some(self.schedule.gives_up(open.progress)),
             None if self.has_changed() => Some(self.schedule.due()),
+            None if self.is_asked() && !running.is_last_complete => Some(self.schedule.due()),
             None if running.is_last_complete => None,
             None => self.tables.due().map(|due| due.max(self.schedule.due())),
         };
@@ -190,8 +191,9 @@ impl Machine {
             self.trigger(true, false, now, effects);
         } else if self.advance_move(now, effects) {
             // Its checkpoints come first.
-        } else if (self.has_changed() || self.tables.due().is_some_and(|due| now >= due))
-            && now >= self.schedule.due()
+        } else if self.is_asked_at(now)
+            || ((self.has_changed() || self.tables.due().is_some_and(|due| now >= due))
+                && now >= self.schedule.due())
         {
             self.trigger(false, false, now, effects);
         }
@@ -213,6 +215,7 @@ impl Machine {
         let State::Running(running) = &mut self.state else { return };
         self.checkpoint = self.checkpoint.next();
         self.schedule.begin(now);
+        self.asked.begin();
         // A cut writes no snapshots: rows stand still until it is complete.
         let tables = match pauses {
             true => self.tables.skip(running.changed, now),
@@ -278,6 +281,7 @@ impl Machine {
             rescales: self.tally.rescales,
             last_rescale: self.tally.last_rescale,
             requests: self.meters.requests(),
+            answered: self.asked.would_answer(),
         };
         let confirmed = self.commits.confirmed();
         effects.push(Effect::RecordCheckpoint { id, acks, confirmed, totals });
@@ -294,6 +298,7 @@ impl Machine {
     ) {
         self.completed = id;
         self.schedule.complete(now);
+        self.asked.complete();
         self.tables.complete();
         self.tally.checkpoints += 1;
         self.tally.recorded(now);

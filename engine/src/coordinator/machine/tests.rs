@@ -8,6 +8,7 @@ use crate::protocol::{
 };
 
 mod adopting;
+mod asked;
 mod failing;
 mod moving;
 

@@ -49,6 +49,8 @@ pub(crate) enum Blow {
     Rescale { replicas: u32, slots: u32 },
     /// The replicas and slots of the beginning are wanted again.
     Back,
+    /// A checkpoint is asked for.
+    Ask,
     /// A worker is asked to end in order.
     Leave(u64),
     /// The worker that was started last is killed.

@@ -84,3 +84,26 @@ fn a_split_that_is_opened_late_changes_no_output() {
     });
     must_have(&reached, "error before", 32);
 }
+
+/// A checkpoint is asked for, and then the coordinator or a worker dies. Without other checkpoints
+/// before the end every wish is answered all the same, and none twice.
+#[test]
+fn a_checkpoint_that_was_asked_for_is_taken_whatever_dies() {
+    let orphans_live = Duration::from_secs(2);
+    for (crash, keeps_workers) in [
+        (Blow::Coordinator { orphans_live }, false),
+        (Blow::Coordinator { orphans_live }, true),
+        (Blow::Worker(1), false),
+    ] {
+        let reached = at_many_moments(|scenario, moment| {
+            scenario.keeps_workers = keeps_workers;
+            scenario.spec.checkpoint.interval_ms = 600_000;
+            scenario.blows = vec![
+                (Duration::from_millis(300), Blow::Ask),
+                (moment / 4, crash),
+                (Duration::from_millis(100), Blow::Ask),
+            ];
+        });
+        must_have(&reached, "wish answered", 32);
+    }
+}

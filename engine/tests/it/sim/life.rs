@@ -86,6 +86,7 @@ struct Running {
     end: End,
     status: watch::Receiver<Status>,
     target: watch::Sender<Target>,
+    ask: watch::Sender<u64>,
 }
 
 impl Running {
@@ -115,6 +116,9 @@ struct World {
     snapshots: Snapshots,
     /// What the job's text says now.
     target: Target,
+    /// The last wish for a checkpoint, and the last one that was answered.
+    wish: u64,
+    answered: u64,
     /// Rescales that were counted.
     rescales: u64,
     /// Checkpoints that failed one after the other.
@@ -192,6 +196,8 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         starts: 0,
         snapshots: Snapshots::default(),
         target: Target::of(&scenario.spec),
+        wish: 0,
+        answered: 0,
         rescales: 0,
         failures: 0,
         adopted: 0,
@@ -219,6 +225,7 @@ impl World {
             self.look_at_rescales(&running);
             self.look_at_checkpoints(&running);
             self.look_at_adoption(&running);
+            self.look_at_wishes(&running)?;
             if clock::now() > stuck {
                 let (starts, status) = (self.starts, running.status.borrow());
                 return Err(format!("stuck after {STUCK_AFTER:?} and {starts} starts: {status:?}"));
@@ -271,6 +278,10 @@ impl World {
             Blow::Rescale { replicas, slots } => {
                 self.in_a_rescale(running, "other target in a rescale");
                 self.retarget(running, replicas, slots);
+            }
+            Blow::Ask => {
+                self.wish += 1;
+                running.ask.send_replace(self.wish);
             }
             Blow::Back => {
                 self.in_a_rescale(running, "rescale cancelled");
@@ -375,6 +386,21 @@ impl World {
         }
     }
 
+    fn look_at_wishes(&mut self, running: &Running) -> Result<(), String> {
+        let answered = running.status.borrow().answered;
+        // One that has just begun shows nothing yet.
+        if answered == 0 {
+            return Ok(());
+        }
+        if answered > self.wish || answered < self.answered {
+            let (wish, before) = (self.wish, self.answered);
+            return Err(format!("answered wish {answered} of {wish}, after {before}"));
+        }
+        self.reached.count("wish answered", u64::from(answered > self.answered));
+        self.answered = answered;
+        Ok(())
+    }
+
     fn look_at_rescales(&mut self, running: &Running) {
         let status = running.status.borrow();
         let Some(last) = status.last_rescale.filter(|_| status.rescales > self.rescales) else {
@@ -448,6 +474,7 @@ impl World {
             SimCluster::new(self.store.clone(), self.network.clone(), workers.clone(), keeps);
         let request = self.request();
         let (retarget, target) = watch::channel(Target::of(&request.spec));
+        let (ask, asked) = watch::channel(self.wish);
         let told = Arc::clone(&end);
         let is_fresh = std::mem::take(&mut self.is_fresh);
         drop(process.spawn(async move {
@@ -460,14 +487,14 @@ impl World {
                 Ok(Begun::Finished(_)) => Ok(Phase::Finished),
                 Ok(Begun::Ready(job)) => {
                     let outside =
-                        Outside { wanted, target, status: tell, print: Box::new(Nowhere) };
+                        Outside { wanted, target, asked, status: tell, print: Box::new(Nowhere) };
                     Ok(Box::pin(run_job(*job, &mut cluster, outside)).await.phase)
                 }
                 Err(error) => Err(error.to_string()),
             };
             *told.lock().expect("not poisoned") = Some(ended);
         }));
-        Running { process, workers, end, status, target: retarget }
+        Running { process, workers, end, status, target: retarget, ask }
     }
 
     fn request(&self) -> Request {

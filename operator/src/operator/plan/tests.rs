@@ -49,6 +49,7 @@ fn why() -> String {
 fn steady() -> Observed {
     Observed {
         wish: wish(1),
+        asked: None,
         deletion: None,
         has_finalizer: false,
         policy: DeletionPolicy::Retain,

@@ -21,6 +21,7 @@ fn live(phase: Course) -> Runner {
 fn observed(runner: Runner) -> Observed {
     Observed {
         wish: Wish { generation: 4, restart: None },
+        asked: None,
         deletion: None,
         has_finalizer: false,
         policy: DeletionPolicy::Retain,
@@ -203,4 +204,33 @@ fn a_restart_is_acknowledged_when_all_workers_are_new() {
     assert_eq!(before.acknowledged, None);
     let done = status(&seen, &more(), &before, now);
     assert_eq!(done.acknowledged.unwrap().restart.as_deref(), Some("monday"));
+}
+
+#[test]
+fn a_checkpoint_that_was_asked_for_is_acknowledged_when_it_is_complete_or_the_job_stands_still() {
+    let now = Timestamp::from_second(100).unwrap();
+    let asked = Some("monday".to_owned());
+    let acknowledged = |seen: &Observed| {
+        let shown = status(seen, &more(), &StatefulJobStatus::default(), now);
+        shown.acknowledged.and_then(|its| its.checkpoint)
+    };
+    let answering = |answered| {
+        let shown = Status { phase: Course::Running, answered, ..Status::default() };
+        let shows = Ok(Box::new(shown));
+        Runner::Live(Live { wanted: wanted(1, 2), is_suspending: false, shows })
+    };
+    let asking = |runner| Observed { asked: asked.clone(), ..observed(runner) };
+    let number = asked_number(asked.as_ref());
+    assert_eq!(acknowledged(&asking(answering(0))), None);
+    assert_eq!(acknowledged(&asking(answering(number ^ 1))), None, "another wish");
+    assert_eq!(acknowledged(&asking(answering(number))), asked);
+    assert_eq!(acknowledged(&observed(answering(0))), None, "nobody asked");
+    assert_eq!(acknowledged(&asking(Runner::None)), None, "it has not begun");
+    assert_eq!(acknowledged(&Observed { suspend: true, ..asking(Runner::None) }), asked);
+    let over = |end| asking(Runner::Over { wish: Wish::default(), end });
+    assert_eq!(acknowledged(&over(End::Finished(why()))), asked);
+    assert_eq!(acknowledged(&over(End::Failed(why()))), None, "the message says why");
+    let before = status(&observed(answering(0)), &more(), &StatefulJobStatus::default(), now);
+    let after = status(&asking(answering(number)), &more(), &before, now);
+    assert!(is_transition(&before, &after), "it is written at once");
 }
