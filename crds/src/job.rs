@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::rule::{AT_LEAST_1S, AT_LEAST_100MS, set_once};
 use crate::units::{Duration, Percent, Quantity};
 
+mod restore;
 mod sink;
 mod source;
 mod status;
 mod step;
 mod worker;
 
+pub use restore::{RestoreSpec, SnapshotRef};
 pub use sink::{FilesSink, NoFields, PrintSink, SinkFormat, SinkSpec, TableSink};
 pub use source::{
     EventTimeSpec, FilesSource, GenerateSource, KeysSource, NexmarkSource, OnError, SecretRef,
@@ -112,6 +114,10 @@ pub struct StatefulJobSpec {
     /// True: a last checkpoint is taken, the workers end, and the job waits until this is false.
     #[serde(default)]
     pub suspend: bool,
+
+    /// Whose state the job begins from while it has none of its own; without effect afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_from: Option<RestoreSpec>,
 
     /// What becomes of the state when this resource is deleted. Without effect under `weir run`.
     #[serde(default)]

@@ -28,9 +28,9 @@ pub use job::{
     Acknowledged, AggregateSpec, CheckpointSpec, CheckpointStatus, DeletionPolicy, Emit,
     EventTimeSpec, FailoverSpec, FilesSink, FilesSource, GenerateSource, HopSpec, Inputs,
     KeysSource, NexmarkSource, NoFields, OnError, Opaque, Order, Phase, PrintSink, RescaleStatus,
-    SecretRef, SequenceSource, SinkFormat, SinkSpec, SourceFormat, SourceSpec, StateSpec,
-    StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, TableSink, Verb,
-    WidthStatus, WindowSpec, WorkerSpec,
+    RestoreSpec, SecretRef, SequenceSource, SinkFormat, SinkSpec, SnapshotRef, SourceFormat,
+    SourceSpec, StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec,
+    TableSink, Verb, WidthStatus, WindowSpec, WorkerSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
 pub use units::{Duration, InvalidUnit, Percent, Quantity};

@@ -12,6 +12,7 @@
 //! - `run.rs` — the owning task: selects an event, applies it, obeys the plan of workers.
 //! - `perform.rs` — does effects. `records.rs` — acknowledgements to records and back. Pure.
 //! - `links.rs` — control streams with heartbeats. `print.rs` — `print`.
+//! - `snapshots.rs` — snapshots of a job that does not run, and what is wished of one that does.
 //! - `cleaner.rs` — deletions. `leftovers.rs` — the same for a tool, with no job running.
 //! - `status.rs`, `summary.rs` — what is shown; nothing is decided from it.
 //!
@@ -37,6 +38,7 @@ pub mod print;
 mod records;
 pub mod run;
 mod schedule;
+pub mod snapshots;
 pub mod status;
 pub mod summary;
 mod tables;

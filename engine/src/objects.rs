@@ -57,6 +57,16 @@ pub fn place(objects: &dyn Objects, uri: &str, store: &StoreSpec) -> Result<Plac
     Ok(Place::new(store, path, uri).at(objects.local_folder(uri)))
 }
 
+/// Whether both folders lie in one bucket that is reached in one way: then the store can copy from one
+/// to the other by itself.
+pub fn is_same_store(one: (&str, &StoreSpec), other: (&str, &StoreSpec)) -> bool {
+    fn bucket(uri: &str) -> Option<&str> {
+        let rest = uri.strip_prefix("s3://")?;
+        Some(rest.split_once('/').map_or(rest, |(bucket, _)| bucket))
+    }
+    bucket(one.0).is_some() && bucket(one.0) == bucket(other.0) && one.1 == other.1
+}
+
 /// The stores of the real world: plain paths and `file://` on this machine, `s3://`.
 #[derive(Clone, Debug)]
 pub struct RealObjects {

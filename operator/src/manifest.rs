@@ -9,7 +9,7 @@ use weir_engine::objects::RealObjects;
 use weir_engine::pipeline::spec::JobSpec;
 
 use crate::exit::chain;
-use crate::translate;
+use crate::translate::{self, RestoreFrom};
 
 /// A manifest that was read.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Manifest {
     pub(crate) spec: Option<JobSpec>,
     /// It is to wait until this is set back.
     pub(crate) suspend: bool,
+    /// Whose state it begins from.
+    pub(crate) restore_from: Option<RestoreFrom>,
     /// What relative URIs are relative to.
     pub(crate) base_folder: PathBuf,
     /// Problems so far, each with its path.
@@ -51,9 +53,10 @@ impl Manifest {
         let problems = problems.iter().map(ToString::to_string).collect();
         let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
         let suspend = job.as_ref().is_some_and(|job| job.spec.suspend);
+        let restore_from = job.as_ref().and_then(translate::restore_from);
         let from = from.unwrap_or_default();
         let steps = from.into_iter().filter_map(|step: usize| steps.get(step).copied()).collect();
-        Self { spec, suspend, base_folder, problems, steps }
+        Self { spec, suspend, restore_from, base_folder, problems, steps }
     }
 
     /// Looks at the sources and checks what is left with their columns. Gives what could not be
@@ -103,6 +106,7 @@ mod tests {
         let manifest = Manifest {
             spec: None,
             suspend: false,
+            restore_from: None,
             base_folder: PathBuf::new(),
             problems: Vec::new(),
             steps: vec![0, 2],

@@ -11,22 +11,25 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use weir_engine::coordinator::begin::fresh::fresh;
+use weir_engine::coordinator::begin::restore::Origin;
 use weir_engine::coordinator::begin::{self, BeginError, Begun, Request, begin};
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outcome, Outside, Target, Wanted, run_job};
+use weir_engine::coordinator::snapshots::Wishes;
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::grpc::GrpcNetwork;
-use weir_engine::objects::RealObjects;
+use weir_engine::objects::{RealObjects, is_same_store};
 use weir_engine::pipeline::spec::{JobSpec, StoreSpec};
 use weir_runtime::{clock, random, task};
 use weir_state::journal::Root;
 use weir_state::journal::record::Authority;
-use weir_state::objects::{StoreOptions, open};
+use weir_state::objects::{StoreOptions, open, open_existing};
 
 use crate::cli::RunArgs;
 use crate::exit::{Exit, chain, report, say};
 use crate::log;
 use crate::manifest::Manifest;
+use crate::translate::RestoreFrom;
 
 pub(crate) mod folder;
 mod local;
@@ -110,6 +113,8 @@ struct Paused;
 struct Job {
     spec: JobSpec,
     base_folder: PathBuf,
+    /// Whose state it begins from.
+    restore_from: Option<RestoreFrom>,
     /// The manifest says so, or could not be gone on with.
     suspend: bool,
     /// The text that it tried to go on with after it was suspended: the same again is no edit.
@@ -133,6 +138,7 @@ async fn wait_for_edit(file: &Path, job: &mut Job, signals: &mut Signals) -> Res
     };
     say(&format!("{file_name}: taken over: job {name} goes on"));
     job.spec = resumed.spec;
+    job.restore_from = resumed.restore_from;
     (job.judged, job.suspend) = (Some(resumed.text), false);
     Ok(())
 }
@@ -204,8 +210,8 @@ async fn read(args: &RunArgs) -> Option<Job> {
     if !manifest.problems.is_empty() {
         return None;
     }
-    let (suspend, base_folder) = (manifest.suspend, manifest.base_folder);
-    Some(Job { spec: manifest.spec?, base_folder, suspend, judged: None })
+    let Manifest { suspend, base_folder, restore_from, .. } = manifest;
+    Some(Job { spec: manifest.spec?, base_folder, restore_from, suspend, judged: None })
 }
 
 async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Request, Exit> {
@@ -214,18 +220,59 @@ async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Req
     let place = open(&uri, &StoreOptions::default()).await.map_err(|error| refused(&error))?;
     // Workers have another idea of relative paths.
     let local = place.local.as_ref().map(|path| path.display().to_string());
+    let root = Root::new(place);
+    let origin = origin(wanted, &root, &uri).await?;
     Ok(Request {
         spec: wanted.spec.clone(),
         state_uri: local.unwrap_or(uri),
         state_store: StoreSpec::default(),
-        root: Root::new(place),
+        root,
         base_folder: base_folder.display().to_string(),
         owner: folder.owner.clone(),
         authority: Authority::Owner,
         objects: Arc::new(RealObjects { base_folder: base_folder.clone() }),
         network: GrpcNetwork::loopback(),
         token: format!("{}{}", random::id(), random::id()),
+        origin,
     })
+}
+
+/// Whose state the job begins from, if it has none of its own; else the manifest's word has no effect.
+async fn origin(wanted: &Job, own: &Root, own_uri: &str) -> Result<Option<Origin>, Exit> {
+    let Some(from) = &wanted.restore_from else { return Ok(None) };
+    let is_untouched = begin::is_untouched(own).await.map_err(|error| refused(&error))?;
+    if !is_untouched {
+        return Ok(None);
+    }
+    let (uri, store) = match from {
+        RestoreFrom::Uri(uri, store) => (uri, store),
+        RestoreFrom::Snapshot(name) => {
+            say(&format!(
+                "spec.restoreFrom.snapshotRef: JobSnapshot {name} lies in a cluster; under `weir run` \
+                 write restoreFrom.uri, the state folder of another job"
+            ));
+            return Err(Exit::BadInput);
+        }
+    };
+    let is_relative = !uri.contains("://");
+    let at = match is_relative {
+        true => wanted.base_folder.join(uri).display().to_string(),
+        false => uri.clone(),
+    };
+    let options = StoreOptions {
+        endpoint: store.endpoint.clone(),
+        region: store.region.clone(),
+        allow_http: store.allow_http,
+        path_style: store.path_style.then_some(true),
+        credentials: None,
+    };
+    let place = open_existing(&at, &options).await;
+    let place = place.map_err(|error| {
+        say(&format!("spec.restoreFrom.uri: {}", chain(&error)));
+        Exit::BadInput
+    })?;
+    let same_store = is_same_store((&at, store), (own_uri, &StoreSpec::default()));
+    Ok(Some(Origin { root: Root::new(place), snapshot: None, same_store }))
 }
 
 /// Runs the job until it is over, or paused by its manifest.
@@ -251,7 +298,9 @@ async fn drive(
     let progress = task::spawn(progress::show(shown));
     let mut cluster = LocalCluster::new(program, folder.logs(), token);
     let (_ask, asked) = watch::channel(0);
-    let outside = Outside { wanted, target, asked, status, print: Box::new(StandardOutput) };
+    let (_wish_snapshots, snapshots) = watch::channel(Wishes::new());
+    let outside =
+        Outside { wanted, target, asked, snapshots, status, print: Box::new(StandardOutput) };
     let outcome = Box::pin(run_job(job, &mut cluster, outside)).await;
     watching.abort();
     stopping.abort();

@@ -35,6 +35,24 @@ pub(crate) fn job_spec(job: &crds::StatefulJob) -> (spec::JobSpec, Vec<usize>) {
     (spec, from)
 }
 
+/// Whose state a job begins from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RestoreFrom {
+    /// A `JobSnapshot` of this name.
+    Snapshot(String),
+    /// The newest checkpoint in the state folder.
+    Uri(String, spec::StoreSpec),
+}
+
+/// Whose state the job begins from while it has none of its own.
+pub(crate) fn restore_from(job: &crds::StatefulJob) -> Option<RestoreFrom> {
+    let declared = job.spec.restore_from.as_ref()?;
+    match (&declared.snapshot_ref, &declared.uri) {
+        (Some(snapshot), _) => Some(RestoreFrom::Snapshot(snapshot.name.clone())),
+        (None, uri) => Some(RestoreFrom::Uri(uri.clone()?, store(declared.store.as_ref()))),
+    }
+}
+
 fn checkpoint(declared: &crds::CheckpointSpec) -> spec::CheckpointPolicy {
     spec::CheckpointPolicy {
         interval_ms: declared.interval.as_millis(),

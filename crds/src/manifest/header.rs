@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::node::{Content, Cut, Node};
 use super::walk::{did_you_mean, field};
-use super::{Problems, later, walk};
+use super::{Problems, walk};
 
 const API_VERSION: &str = "weir.dev/v1alpha1";
 const KIND: &str = "StatefulJob";
@@ -66,7 +66,8 @@ fn exactly(document: &Node, name: &str, expected: &str, problems: &mut Problems)
     let message = match found {
         None => format!("is missing; write {name}: {expected}"),
         Some(node) if name == "kind" && node.words() == Some("JobSnapshot") => {
-            later::refusal("`JobSnapshot`")
+            "a JobSnapshot is of a job in a cluster, for kubectl; here a StatefulJob is read"
+                .to_owned()
         }
         Some(node) => format!("expected {expected}, found {node}"),
     };

@@ -7,7 +7,8 @@ use super::node::Node;
 /// Field names that are not built yet in the object at `place`, a path without indices.
 pub(super) fn fields(place: &str) -> &'static [&'static str] {
     match place {
-        "spec" => &["image", "args", "sql", "compaction", "upgrade", "restoreFrom"],
+        "spec" => &["image", "args", "sql", "compaction", "upgrade"],
+        "spec.restoreFrom" => &["takeOver"],
         "spec.worker" => &["podTemplate"],
         "spec.state" => &["disk"],
         "spec.checkpoint" => &["snapshots"],

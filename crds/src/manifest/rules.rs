@@ -83,6 +83,14 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
                 problems,
             );
         }
+        "restoreFrom" => {
+            let choices = ["snapshotRef", "uri"];
+            object.exactly_one("what to begin from", &choices, 2, problems);
+            if object.has("snapshotRef") && object.has("store") {
+                let path = field(object.path, "store");
+                problems.add(&path, "stands beside `uri`; a JobSnapshot knows its store");
+            }
+        }
         "aggregate" => aggregate(object, problems),
         "window" => window(object, problems),
         "hop" => hop(object, problems),

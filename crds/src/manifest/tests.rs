@@ -243,7 +243,7 @@ fn what_is_no_stateful_job_is_said_at_once() {
     check(
         "kind: StatefulJob",
         "kind: JobSnapshot",
-        &["kind: `JobSnapshot` is not built yet; it comes later"],
+        &["kind: a JobSnapshot is of a job in a cluster, for kubectl; here a StatefulJob is read"],
     );
     check("kind: StatefulJob\n", "", &["kind: is missing; write kind: StatefulJob"]);
     let two = format!("{FLIGHTS}---\n{FLIGHTS}");

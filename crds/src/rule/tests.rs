@@ -88,6 +88,8 @@ const A_SINK: &str = "a pipeline has a sink";
 const URI_SET: &str = "state.uri is fixed for the job's life";
 const GROUPS_SET: &str = "state.keyGroups is fixed for the job's life";
 const URI: &str = "in a cluster a uri begins with s3:// or file://; relative ones serve `weir run`";
+const RESTORE: &str = "restoreFrom is exactly one of snapshotRef and uri";
+const RESTORE_STORE: &str = "store stands beside uri; a JobSnapshot knows its store";
 const MEMORY: &str = "memory is a quantity of at least 1Mi";
 const INTERVAL: &str = "interval is at least 100ms";
 const TIMEOUT: &str = "timeout is at least 100ms";
@@ -128,6 +130,18 @@ fn cases() -> Vec<Case> {
 }
 
 fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
+    let restore = |value| ("/spec/restoreFrom".to_owned(), value);
+    for (value, said) in [
+        (json!({"snapshotRef": {"name": "monday"}}), None),
+        (json!({"uri": "s3://b/state", "store": {"region": "eu"}}), None),
+        (json!({"uri": "state"}), Some(URI)),
+        (json!({}), Some(RESTORE)),
+        (json!({"uri": "s3://b/x", "snapshotRef": {"name": "monday"}}), Some(RESTORE)),
+        (json!({"snapshotRef": {"name": "monday"}, "store": {}}), Some(RESTORE_STORE)),
+    ] {
+        let (pointer, value) = restore(value);
+        add(pointer, value, said);
+    }
     add("/metadata/name".into(), json!("a".repeat(40)), None);
     add("/metadata/name".into(), json!("a".repeat(41)), Some(NAME_LONG));
     for name in ["A", "9a", "a_b", "a-", "-a", "a.b"] {

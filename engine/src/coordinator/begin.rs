@@ -3,6 +3,7 @@
 //! Nothing is written before everything that a user can have got wrong was checked, so a refused
 //! manifest leaves nothing behind. `begin/fit.rs` decides (pure); `begin/fresh.rs` deletes;
 //! `begin/outline.rs` says what would be, for `weir plan`.
+//! `begin/restore.rs` begins from another job's state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,8 +33,10 @@ use crate::source::{self, Source, SourceError, dealing};
 mod fit;
 pub mod fresh;
 pub mod outline;
+pub mod restore;
 
 pub use fit::Misfit;
+use restore::{Origin, RestoreError, Source as Other};
 
 /// What a job needs from whoever runs it.
 pub struct Request {
@@ -57,6 +60,8 @@ pub struct Request {
     pub network: Arc<dyn Network>,
     /// The run's token.
     pub token: String,
+    /// Whose state it begins from while it has none of its own.
+    pub origin: Option<Origin>,
 }
 
 /// A job that is ready to run: checked, planned, and claimed for this coordinator.
@@ -192,6 +197,9 @@ pub enum BeginError {
     /// The journal refuses.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// It can't begin from the other job's state.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
 }
 
 impl BeginError {
@@ -206,6 +214,7 @@ impl BeginError {
             Self::Unreachable { .. } => false,
             Self::Sink { cause, .. } => cause.is_fatal(),
             Self::State(cause) => !cause.is_transient(),
+            Self::Restore(cause) => cause.is_bad_input(),
             Self::Journal(cause) => {
                 matches!(cause.remedy(), weir_state::journal::Remedy::AskHuman)
                     || matches!(cause, JournalError::OwnedElsewhere { .. })
@@ -227,7 +236,7 @@ fn lines(problems: &[Problem]) -> String {
 /// What the journal and the sources say, before anything is written.
 enum Found {
     Finished(Journal, Bytes),
-    Fits { journal: Option<Journal>, checked: CheckedJob, plans: Plans },
+    Fits { journal: Option<Journal>, checked: CheckedJob, plans: Plans, other: Option<Box<Other>> },
 }
 
 async fn look(request: &Request) -> Result<Found, BeginError> {
@@ -237,13 +246,22 @@ async fn look(request: &Request) -> Result<Found, BeginError> {
     if let Some(journal) = &journal {
         journal.check_job(&request.spec.name)?;
     }
-    let before = fit::Recorded::of(state)?;
+    let own = fit::Recorded::of(state)?;
     if let Some(summary) = state.finished.clone() {
-        before.check_finished(&request.spec)?;
+        own.check_finished(&request.spec)?;
         if let Some(journal) = journal {
             return Ok(Found::Finished(journal, summary));
         }
     }
+    let other = match &request.origin {
+        Some(origin) if state.is_untouched() => Some(Other::find(origin, &request.root).await?),
+        _ => None,
+    };
+    // What it reads and keeps has to fit the other job's.
+    let before = match &other {
+        Some(other) => fit::Recorded::of(&other.state)?,
+        None => own.clone(),
+    };
     before.check_unfinished(&request.spec)?;
     let mut looked = plan_sources(&request.spec, &before, &*request.objects).await;
     let checked = match (check_job(&request.spec, &looked), looked.unreachable.pop()) {
@@ -252,8 +270,9 @@ async fn look(request: &Request) -> Result<Found, BeginError> {
         (checked, None) => checked.map_err(BeginError::Problems)?,
     };
     before.check_signatures(&checked)?;
-    check_sinks(request, &before).await?;
-    Ok(Found::Fits { journal, checked, plans: looked.plans })
+    check_sinks(request, &own, other.as_ref()).await?;
+    let other = other.map(Box::new);
+    Ok(Found::Fits { journal, checked, plans: looked.plans, other })
 }
 
 /// Whether [`begin`] would take the job as things are; writes nothing. For a job that runs in
@@ -270,22 +289,28 @@ pub async fn present_owner(root: &Root) -> Result<Option<String>, BeginError> {
     Ok(is_held.then(|| state.owner.clone()))
 }
 
+/// Whether no worker of the job ever ran and no checkpoint is kept: it can begin from another state.
+pub async fn is_untouched(root: &Root) -> Result<bool, BeginError> {
+    let journal = Journal::open(root).await?;
+    Ok(journal.is_none_or(|journal| journal.state().is_untouched()))
+}
+
 /// Reads the journal, checks the manifest against it, and writes the first records.
 pub async fn begin(request: Request) -> Result<Begun, BeginError> {
-    let (journal, checked, plans) = match look(&request).await? {
+    let (journal, checked, plans, other) = match look(&request).await? {
         Found::Finished(journal, summary) => {
             // The process that finished it may have been killed before its last clean-up.
             cleaner::clean_up(&journal, &request.grounds(journal.state())).await;
             return Ok(Begun::Finished(Summary::from_bytes(&summary)));
         }
-        Found::Fits { journal, checked, plans } => (journal, checked, plans),
+        Found::Fits { journal, checked, plans, other } => (journal, checked, plans, other),
     };
     let journal = match journal {
         Some(journal) => journal,
         None => create(&request).await?,
     };
     let sources = planned(&request, plans)?;
-    let job = claim(request, journal, checked, sources).await?;
+    let job = claim(request, journal, checked, sources, other).await?;
     Ok(Begun::Ready(Box::new(job)))
 }
 
@@ -304,11 +329,24 @@ async fn claim(
     mut journal: Journal,
     checked: CheckedJob,
     sources: BTreeMap<String, PlannedSource>,
+    other: Option<Box<Other>>,
 ) -> Result<Job, BeginError> {
     let term = journal.claim(&request.owner, request.authority).await?;
+    // Another coordinator may have begun from it meanwhile.
+    let other = match other.filter(|_| journal.state().is_untouched()) {
+        Some(other) => Some(other.copy(&journal).await?),
+        None => None,
+    };
     let plan = plan_record(&request.spec, &checked, &sources);
     if journal.state().plan.as_deref() != Some(&plan) {
         journal.append(Entry::Plan(plan)).await?;
+    }
+    if let Some(other) = other {
+        for entry in other.entries(journal.state(), request.spec.checkpoint.retained) {
+            journal.append(entry).await?;
+        }
+        let (checkpoint, uri) = (other.checkpoint().0, &request.state_uri);
+        tracing::info!(checkpoint, uri, "begins from another job's state");
     }
     let graph = Graph::new(&checked);
     Ok(Job { request, journal, term, checked, graph, sources })
@@ -453,8 +491,13 @@ fn planned(request: &Request, plans: Plans) -> Result<BTreeMap<String, PlannedSo
     Ok(sources)
 }
 
-/// A sink that this state has never written to must not hold another run's files.
-async fn check_sinks(request: &Request, before: &fit::Recorded) -> Result<(), BeginError> {
+/// A sink that this state has never written to must not hold another run's files, but for what the
+/// job that it begins from wrote up to there.
+async fn check_sinks(
+    request: &Request,
+    before: &fit::Recorded,
+    other: Option<&Other>,
+) -> Result<(), BeginError> {
     let claimed = request.root.claimed().await?;
     let known: BTreeSet<&str> = claimed.iter().map(|run| run.id.as_str()).collect();
     for (index, step) in request.spec.pipeline.iter().enumerate() {
@@ -474,7 +517,10 @@ async fn check_sinks(request: &Request, before: &fit::Recorded) -> Result<(), Be
         let folder =
             folder.map_err(|cause| failed(SinkError::Uri { step: step.id.clone(), cause }))?;
         let files = publish::committed_files(&folder, &step.id).await.map_err(failed)?;
-        if let Some(file) = files.iter().find(|file| !known.contains(file.run.as_str())) {
+        let is_known = |file: &&publish::CommittedFile| {
+            known.contains(file.run.as_str()) || other.is_some_and(|other| other.has_written(file))
+        };
+        if let Some(file) = files.iter().find(|file| !is_known(file)) {
             return Err(BeginError::ForeignFiles {
                 path,
                 folder: uri.to_owned(),

@@ -70,6 +70,11 @@ impl Commits {
         self.waiting.is_empty()
     }
 
+    /// Whether everything that `checkpoint` and those before it cover is known to be visible.
+    pub(crate) fn is_visible(&self, checkpoint: CheckpointId) -> bool {
+        self.waiting.range(..=checkpoint).next().is_none()
+    }
+
     /// Whether a confirmation waits to be recorded.
     pub(crate) fn has_unrecorded(&self) -> bool {
         !self.confirmed.is_empty()

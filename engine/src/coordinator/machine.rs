@@ -9,6 +9,7 @@
 //! - `machine/failing.rs` — workers that are lost, silent or leave; errors and their budget.
 //! - `machine/adopting.rs` — going on with a generation that an earlier coordinator left running.
 //! - `machine/asked.rs` — a checkpoint that somebody asked for.
+//! - `machine/naming.rs` — snapshots. `machine/shown.rs` — what there is to see.
 //! - `machine/moving.rs` — from one generation to the next with a cut: rescale.
 //!
 //! What must stay true:
@@ -29,6 +30,7 @@ use self::adopting::{Adopting, Before};
 use self::asked::Asked;
 use self::crew::Crew;
 use self::moving::Cut;
+use self::naming::Naming;
 use self::running::Running;
 use super::budget::Budget;
 use super::commits::Commits;
@@ -37,8 +39,9 @@ use super::links::{Heard, LinkId};
 use super::meters::Meters;
 use super::run::Target;
 use super::schedule::Schedule;
-use super::status::{CheckpointNumbers, Phase, Rescale, Status, StepRows};
-use super::summary::{Summary, Totals};
+use super::snapshots::{Kept, Wishes};
+use super::status::{CheckpointNumbers, Phase, Rescale};
+use super::summary::Totals;
 use super::tables::Tables;
 use crate::cluster::{Member, WorkerState, WorkerView};
 use crate::pipeline::spec::{CheckpointPolicy, FailoverPolicy, RescalePolicy};
@@ -50,7 +53,9 @@ mod asked;
 mod crew;
 mod failing;
 mod moving;
+mod naming;
 mod running;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +94,8 @@ pub(crate) struct Recorded {
     pub(crate) checkpoint: CheckpointId,
     /// Pieces that a completed checkpoint covers and no record confirms.
     pub(crate) unconfirmed: Vec<(CheckpointId, Piece)>,
+    /// Snapshots by name.
+    pub(crate) snapshots: BTreeMap<String, Kept>,
     /// What was counted up to the last completed checkpoint.
     pub(crate) totals: Totals,
     /// The generation that an earlier coordinator left, if there is one.
@@ -106,6 +113,14 @@ pub(crate) enum Event {
     Target(Target),
     /// A checkpoint is wanted at once; another number is another wish.
     Ask(u64),
+    /// Snapshots are wanted, or wanted no more.
+    Wish(Wishes),
+    /// The snapshot is in the journal; none: its checkpoint is no longer kept.
+    SnapshotNamed(String, Option<Kept>),
+    /// The snapshot is no longer in the journal.
+    SnapshotDropped(String),
+    /// The snapshot cannot go yet; why.
+    SnapshotHeld(String, String),
     /// From a control stream.
     Heard(LinkId, Heard),
     /// A worker process ended by its own fault.
@@ -146,6 +161,10 @@ pub(crate) enum Effect {
         confirmed: Vec<CheckpointId>,
         totals: Totals,
     },
+    /// Write a `Snapshot` record.
+    NameSnapshot { name: String, checkpoint: CheckpointId },
+    /// Write the record that gives up a snapshot's name.
+    DropSnapshot(String),
     /// Write pieces to standard output.
     Print(Vec<Piece>),
     /// Write the `Finished` record.
@@ -186,6 +205,7 @@ pub(crate) struct Machine {
     commits: Commits,
     schedule: Schedule,
     asked: Asked,
+    naming: Naming,
     budget: Budget,
     meters: Meters,
     tables: Tables,
@@ -213,14 +233,6 @@ pub(crate) struct Machine {
     is_adopted: bool,
     /// What an earlier coordinator left, until it is known who is there.
     before: Option<Before>,
-}
-
-fn total(
-    steps: &BTreeMap<String, StepRows>,
-    ids: &[String],
-    rows: impl Fn(&StepRows) -> u64,
-) -> u64 {
-    ids.iter().filter_map(|id| steps.get(id)).map(rows).sum()
 }
 
 /// Whether a worker says that it was asked to end.
@@ -263,6 +275,7 @@ impl Machine {
             commits,
             schedule: Schedule::new(shape.checkpoint, now),
             asked: Asked::after(recorded.totals.answered),
+            naming: Naming::after(recorded.snapshots),
             budget: Budget::new(shape.failover),
             meters: Meters::after(&recorded.totals),
             tables: Tables::new(shape.tables.clone(), now),
@@ -322,7 +335,7 @@ impl Machine {
             State::Running(_) => self.running_deadline(),
             State::Closing | State::Over(_) => return None,
         };
-        own.into_iter().chain(self.suspend).min()
+        own.into_iter().chain(self.suspend).chain(self.naming.deadline()).min()
     }
 
     /// Takes an event; gives what has to be done.
@@ -338,6 +351,12 @@ impl Machine {
             }
             Event::Target(target) => self.retarget(target, &mut effects),
             Event::Ask(wish) => self.asked.ask(wish),
+            Event::Wish(wishes) => self.naming.wish(wishes),
+            Event::SnapshotNamed(name, Some(kept)) => self.naming.named(name, kept),
+            // Another checkpoint gets the name.
+            Event::SnapshotNamed(_, None) => {}
+            Event::SnapshotDropped(name) => self.naming.dropped(&name),
+            Event::SnapshotHeld(name, why) => self.naming.held(name, why),
             Event::Heard(link, heard) => self.heard(link, heard, now, &mut effects),
             Event::ProcessFault(why) => self.process_fault(why, now, &mut effects),
             Event::StartFailed(why) => self.tally.message = why,
@@ -359,6 +378,9 @@ impl Machine {
     /// What has become due by itself.
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.hold_until.take_if(|until| now >= *until);
+        if !matches!(self.state, State::Closing | State::Over(_)) {
+            self.advance_naming(now, effects);
+        }
         match &self.state {
             State::Idle => {}
             State::Adopting(_) => self.expire_adopting(now, effects),
@@ -544,66 +566,6 @@ impl Machine {
     fn end(&mut self, phase: Phase, effects: &mut Vec<Effect>) {
         self.stop_generation(None, effects);
         self.state = State::Over(phase);
-    }
-
-    /// What there is to see; the rate is renewed at `now`, if that is given.
-    pub(crate) fn status(&mut self, now: Option<Instant>) -> Status {
-        let steps = self.meters.steps();
-        let rows_in = total(&steps, &self.shape.sources, |step| step.rows_out);
-        let rows_out = total(&steps, &self.shape.sinks, |step| step.rows_in);
-        if let Some(now) = now {
-            self.rate = self.meters.rate(rows_in, now);
-            self.checkpoint_waits = self.waits_for_checkpoint(now);
-        }
-        Status {
-            phase: self.phase(),
-            generation: self.generation,
-            workers_wanted: self.shape.replicas,
-            workers_ready: 0,
-            rows_in,
-            rows_out,
-            rows_per_second: self.rate,
-            watermark_ms: self.meters.watermark_ms(),
-            checkpoint: self.completed,
-            checkpoints: self.tally.checkpoints,
-            checkpoint_numbers: self.tally.checkpoint_numbers,
-            checkpoint_failures: self.schedule.failures(),
-            checkpoint_waits: self.checkpoint_waits,
-            restarts: self.tally.restarts,
-            failovers: self.tally.failovers,
-            replaced: self.tally.replaced,
-            rescales: self.tally.rescales,
-            last_rescale: self.tally.last_rescale,
-            requests: self.meters.requests(),
-            answered: self.asked.answered(),
-            message: self.tally.message.clone(),
-            is_adopted: self.is_adopted,
-            serving: self.crew().into_iter().flat_map(|its| its.layout.incarnations()).collect(),
-            steps,
-        }
-    }
-
-    /// This coordinator has made so many requests.
-    pub(crate) fn note_requests(&mut self, requests: u64) {
-        self.meters.note_own_requests(requests);
-    }
-
-    /// The summary as of now.
-    pub(crate) fn summary(&mut self) -> Summary {
-        Summary::of(&self.status(None))
-    }
-
-    fn phase(&self) -> Phase {
-        match &self.state {
-            State::Over(phase) => phase.clone(),
-            _ if self.suspend.is_some() => Phase::Suspending,
-            State::Adopting(_) => Phase::Adopting,
-            State::Running(running) if running.next.is_some() => Phase::Rescaling,
-            State::Running(_) | State::Closing => Phase::Running,
-            _ if self.moving.is_some() => Phase::Rescaling,
-            _ if self.has_run => Phase::Recovering,
-            _ => Phase::Starting,
-        }
     }
 
     /// How the job ended, once nothing more will happen.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use weir_runtime::clock;
 use weir_state::ids::{CheckpointId, Generation, Seq};
-use weir_state::journal::{Entry, JobState, JournalError, Remedy};
+use weir_state::journal::{Entry, JobState, JournalError, Remedy, release_snapshot};
 
 use super::begin::Job;
 use super::cleaner::{Chore, Cleaner, clean_up};
@@ -18,6 +18,7 @@ use super::machine::{Effect, Event};
 use super::print::{Print, Printer};
 use super::records;
 use super::run::{Streams, Target, greeting};
+use super::snapshots;
 use super::status::Phase;
 use super::summary::{Summary, Totals};
 use crate::cluster::Member;
@@ -82,6 +83,10 @@ impl Performer {
             Effect::RecordCheckpoint { id, acks, confirmed, totals } => {
                 Some(self.record_checkpoint(id, &acks, confirmed, &totals).await)
             }
+            Effect::NameSnapshot { name, checkpoint } => {
+                Some(self.name_snapshot(name, checkpoint).await)
+            }
+            Effect::DropSnapshot(name) => Some(self.drop_snapshot(name).await),
             Effect::Print(pieces) => Some(self.print(pieces).await),
             Effect::Finish { confirmed } => {
                 let entry = Entry::Finished(summary.to_bytes());
@@ -175,6 +180,38 @@ impl Performer {
         }
         self.clean(collected.unnamed);
         Event::CheckpointRecorded { id, pieces: collected.pieces, confirmed }
+    }
+
+    /// What the journal says already is not said again.
+    async fn name_snapshot(&mut self, name: String, checkpoint: CheckpointId) -> Event {
+        let is_there = |state: &JobState| snapshots::kept(state).get(&name).copied();
+        let state = self.job.journal.state();
+        if is_there(state).is_none() && state.checkpoints.contains_key(&checkpoint) {
+            let entry = Entry::Snapshot { name: name.clone(), checkpoint };
+            if let Err(phase) = self.record(&entry, |state| is_there(state).is_some()).await {
+                return Event::Over(phase);
+            }
+        }
+        let kept = is_there(self.job.journal.state());
+        Event::SnapshotNamed(name, kept)
+    }
+
+    async fn drop_snapshot(&mut self, name: String) -> Event {
+        let journal = &self.job.journal;
+        if journal.state().snapshots.contains_key(&name) {
+            let (root, incarnation) = (journal.root(), journal.incarnation());
+            let released = release_snapshot(root, incarnation, &name, clock::wall_ms()).await;
+            if let Err(error) = released {
+                return Event::SnapshotHeld(name, chain(&error));
+            }
+            let entry = Entry::DropSnapshot { name: name.clone() };
+            let done = |state: &JobState| !state.snapshots.contains_key(&name);
+            if let Err(phase) = self.record(&entry, done).await {
+                return Event::Over(phase);
+            }
+            self.clean(Vec::new());
+        }
+        Event::SnapshotDropped(name)
     }
 
     fn clean(&mut self, unnamed: Vec<String>) {

@@ -38,7 +38,9 @@ pub(crate) fn generation(number: Generation, layout: &Layout, state: &JobState) 
 
 /// Who runs what in the generation that lives, as its record says.
 pub(crate) fn layout(state: &JobState) -> Option<Layout> {
-    let generation = state.generation.as_deref().filter(|_| !state.released)?;
+    // One without workers only says where a job's state came from.
+    let is_run = |its: &&NewGeneration| !state.released && !its.workers.is_empty();
+    let generation = state.generation.as_deref().filter(is_run)?;
     let member = |worker: &WorkerAddress| Member {
         incarnation: worker.incarnation.clone(),
         address: worker.address.clone(),

@@ -18,6 +18,7 @@ use super::machine::{Event, Machine, Recorded, Shape};
 use super::perform::{Performer, Reign};
 use super::print::Print;
 use super::records;
+use super::snapshots::{self, Wishes};
 use super::status::{Phase, Status};
 use super::summary::{Summary, Totals};
 use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
@@ -88,6 +89,8 @@ pub struct Outside {
     /// A checkpoint is to be taken at once. Another number is another wish, 0 is none.
     /// [`Status::answered`] says when one that began after the wish is complete.
     pub asked: watch::Receiver<u64>,
+    /// Which snapshots are to be there, and which are to go. [`Status::snapshots`] says which are.
+    pub snapshots: watch::Receiver<Wishes>,
     /// What there is to see.
     pub status: watch::Sender<Status>,
     /// Takes the rows of `print` sinks.
@@ -118,6 +121,7 @@ struct Run {
     wanted: watch::Receiver<Wanted>,
     target: watch::Receiver<Target>,
     asked: watch::Receiver<u64>,
+    snapshots: watch::Receiver<Wishes>,
     status: watch::Sender<Status>,
     /// When each worker was started last.
     started: BTreeMap<u32, Instant>,
@@ -137,6 +141,7 @@ enum Wake {
     Wanted,
     Target,
     Asked,
+    Snapshots,
     Status,
 }
 
@@ -154,6 +159,7 @@ impl Run {
             wanted: outside.wanted,
             target: outside.target,
             asked: outside.asked,
+            snapshots: outside.snapshots,
             status: outside.status,
             started: BTreeMap::new(),
             next_status: now,
@@ -166,6 +172,7 @@ impl Run {
     /// Until the job is over and no worker is left.
     async fn drive(&mut self, cluster: &mut dyn Cluster) {
         self.ask().await;
+        self.wish().await;
         let found = plan::members(cluster.observe().await.iter());
         self.apply(Event::Found(found)).await;
         loop {
@@ -198,6 +205,7 @@ impl Run {
                 Wake::Wanted => self.suspend().await,
                 Wake::Target => self.retarget().await,
                 Wake::Asked => self.ask().await,
+                Wake::Snapshots => self.wish().await,
                 Wake::Cluster | Wake::Status => {}
             }
         }
@@ -226,6 +234,7 @@ impl Run {
             Ok(()) = self.wanted.changed(), if !self.is_suspended => Wake::Wanted,
             Ok(()) = self.target.changed() => Wake::Target,
             Ok(()) = self.asked.changed() => Wake::Asked,
+            Ok(()) = self.snapshots.changed() => Wake::Snapshots,
             Some((link, heard)) = self.heard.recv() => Wake::Event(Event::Heard(link, heard)),
             () = cluster.changed() => Wake::Cluster,
             through = self.performer.deleted() => Wake::Deleted(through),
@@ -262,6 +271,11 @@ impl Run {
     async fn ask(&mut self) {
         let wish = *self.asked.borrow_and_update();
         self.apply(Event::Ask(wish)).await;
+    }
+
+    async fn wish(&mut self) {
+        let wishes = self.snapshots.borrow_and_update().clone();
+        self.apply(Event::Wish(wishes)).await;
     }
 
     /// Does what the plan says; gives when to look again, if that is only later.
@@ -429,6 +443,7 @@ fn recorded(job: &Job) -> Recorded {
         generation: state.generation_number(),
         checkpoint: state.last_checkpoint().map(|last| last.id).unwrap_or_default(),
         unconfirmed,
+        snapshots: snapshots::kept(state),
         totals: totals.unwrap_or_default(),
         before,
     }

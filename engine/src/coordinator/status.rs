@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use weir_state::ids::{CheckpointId, Generation};
 
+use super::snapshots::Kept;
+
 /// Where a job is in its life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
@@ -184,6 +186,10 @@ pub struct Status {
     pub requests: u64,
     /// The last wish for a checkpoint ([`super::run::Outside::asked`]) that one has answered.
     pub answered: u64,
+    /// Snapshots by name.
+    pub snapshots: BTreeMap<String, Kept>,
+    /// Why those that are to go are still there.
+    pub snapshots_held: BTreeMap<String, String>,
     /// The last thing worth saying.
     pub message: String,
     /// Whether this coordinator went on with a generation that an earlier one had begun.

@@ -41,7 +41,8 @@ pub use self::delta::{DeltaError, apply, diff, shards};
 pub use self::entry::{CompletedCheckpoint, Entry, NewJob};
 pub use self::error::{JournalError, Remedy};
 pub use self::fold::FoldError;
-pub use self::pins::{holders, pin, release_snapshot, unpin};
+pub(crate) use self::pins::{condemn, doomed};
+pub use self::pins::{holders, is_held, pin, release_snapshot, unpin};
 pub use self::state::{CheckpointState, Doomed, JobState, ShardKey, Shards};
 pub use self::summary::{
     CheckpointSummary, IncarnationSummary, JobSummary, ShardSummary, summarize,

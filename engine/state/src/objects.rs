@@ -2,6 +2,7 @@
 //!
 //! - `objects.rs` — [`Place`], a folder in a store.
 //! - `objects/open.rs` — URIs: local folders, memory, S3.
+//! - `objects/copy.rs` — an object of another folder, copied or linked.
 //! - `objects/probe.rs` — does the store honour create-if-absent?
 //! - `objects/error.rs` — errors by what a user can do about them.
 //! - `objects/retry.rs` — the one place that retries.
@@ -9,6 +10,7 @@
 //! What must stay true: a write that answered is durable (a local folder is written with fsync of
 //! file and directory), and a create of a name that exists fails.
 
+mod copy;
 mod error;
 mod open;
 mod probe;

@@ -16,6 +16,7 @@
 //! - `sim/life.rs` — runs a job until it is finished: starts, kills, stale coordinators.
 //! - `sim/log.rs` — what one sees of a run that is repeated.
 //! - `sim/model.rs` — what must come out, computed in the obvious way.
+//! - `sim/snapshots.rs` — snapshots, and jobs that begin from them.
 //! - `sim/verdict.rs` — what must be true at the end.
 
 mod adoption;
@@ -29,6 +30,7 @@ mod late;
 mod life;
 pub(crate) mod log;
 mod model;
+mod snapshots;
 mod verdict;
 
 use draw::Scenario;

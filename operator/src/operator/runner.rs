@@ -17,6 +17,7 @@ use weir_engine::coordinator::begin::{
 };
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outside, Target, Wanted as Order, run_job};
+use weir_engine::coordinator::snapshots::Wishes;
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::network::tls::{Tls, TlsError};
@@ -235,7 +236,8 @@ impl Course {
         // Whoever is to suspend from the start has to hear of it.
         wanted.mark_changed();
         let (target, asked) = (self.wanted.clone(), self.asked.clone());
-        let outside = Outside { wanted, target, asked, status, print: Box::new(Log) };
+        let (_wish, snapshots) = watch::channel(Wishes::new());
+        let outside = Outside { wanted, target, asked, snapshots, status, print: Box::new(Log) };
         let running = Box::pin(run_job(job, &mut cluster, outside));
         let show = async {
             loop {
@@ -341,6 +343,7 @@ async fn request(
         objects,
         network: GrpcNetwork::secured(Arc::clone(&tls), listen),
         token: identity.token,
+        origin: None,
     };
     Ok((request, tls))
 }

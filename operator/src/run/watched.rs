@@ -15,6 +15,7 @@ use weir_runtime::clock;
 
 use crate::exit::say;
 use crate::manifest::Manifest;
+use crate::translate::RestoreFrom;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -69,7 +70,10 @@ pub(crate) async fn resumed(file: &Path, name: &str, judged: Option<String>) -> 
         let Some(text) = looks.settled(read(file)) else { continue };
         let problems = match spec_of(&text) {
             Ok((_, true)) => continue,
-            Ok((spec, false)) if spec.name == name => return Resumed { spec, text },
+            Ok((spec, false)) if spec.name == name => {
+                let restore_from = Manifest::of(PathBuf::new(), &text).restore_from;
+                return Resumed { spec, restore_from, text };
+            }
             Ok((spec, false)) => vec![format!(
                 "metadata.name: this `weir run` holds job {name}; stop it (Ctrl-C) to run {}",
                 spec.name
@@ -87,6 +91,8 @@ pub(crate) async fn resumed(file: &Path, name: &str, judged: Option<String>) -> 
 pub(crate) struct Resumed {
     /// The job.
     pub(crate) spec: JobSpec,
+    /// Whose state it begins from.
+    pub(crate) restore_from: Option<RestoreFrom>,
     /// Its text; another one is another edit.
     pub(crate) text: String,
 }

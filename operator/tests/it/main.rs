@@ -16,6 +16,7 @@ mod plan;
 mod pod;
 mod rerun;
 mod rescale;
+mod restore;
 mod rows;
 mod suspend;
 mod table;

@@ -12,7 +12,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         "compaction: {mode: Remote}",
         "rescale: {cooldown: 1s}",
         "upgrade: {discard: []}",
-        "restoreFrom: {uri: a}",
         "sql: select 1",
     ];
     for field in spec {

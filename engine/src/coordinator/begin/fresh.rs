@@ -2,7 +2,8 @@
 //!
 //! The order makes a crash harmless: the claim of "no incarnation" comes first, so nothing of the
 //! old state is ever continued; sink files go staged ones first; whatever is left is deleted by the
-//! next `--fresh`, and refused by name without one.
+//! next `--fresh`, and refused by name without one. A run of which a snapshot is kept stays as it is
+//! until the snapshot goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

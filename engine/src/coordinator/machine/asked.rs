@@ -53,7 +53,7 @@ impl Asked {
 impl Machine {
     /// Whether somebody waits for a checkpoint that has not begun.
     pub(super) fn is_asked(&self) -> bool {
-        self.asked.is_due()
+        self.asked.is_due() || self.naming.is_due()
     }
 
     /// Whether it begins now: one that failed is followed by the usual pause.

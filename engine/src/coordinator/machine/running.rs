@@ -69,6 +69,11 @@ impl Running {
         self.next_commit = Some(at);
     }
 
+    /// Whether the checkpoint after the end of all input is complete.
+    pub(super) fn is_last_complete(&self) -> bool {
+        self.is_last_complete
+    }
+
     /// Whether nothing but the last checkpoint and its commits is left to do.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_last_complete || self.done.len() >= self.subtasks
@@ -216,6 +221,7 @@ impl Machine {
         self.checkpoint = self.checkpoint.next();
         self.schedule.begin(now);
         self.asked.begin();
+        self.naming.begin();
         // A cut writes no snapshots: rows stand still until it is complete.
         let tables = match pauses {
             true => self.tables.skip(running.changed, now),
@@ -299,6 +305,7 @@ impl Machine {
         self.completed = id;
         self.schedule.complete(now);
         self.asked.complete();
+        self.naming.complete(id, self.shape.checkpoint.retained);
         self.tables.complete();
         self.tally.checkpoints += 1;
         self.tally.recorded(now);

@@ -11,6 +11,7 @@ mod adopting;
 mod asked;
 mod failing;
 mod moving;
+mod naming;
 
 struct Driver {
     machine: Machine,

@@ -54,7 +54,7 @@ impl fmt::Display for Why {
             Self::Leftover => "cut-off write",
             Self::DeadRun => "of an earlier run",
             Self::GivenUp => "needed by no kept checkpoint",
-            Self::Pinned => "pinned by a reader or a fork",
+            Self::Pinned => "held by a snapshot, a reader or a fork",
             Self::Replaced => "replaced by a newer one",
         })
     }

@@ -10,7 +10,7 @@ use weir_runtime::clock;
 use super::sweep::{Depth, SweepReport, Sweeper, walk};
 use super::{Fate, GcError, SinkFolders, Why, delete_incarnation};
 use crate::journal::record::Authority;
-use crate::journal::{Entry, Journal, Root, holders};
+use crate::journal::{Entry, Journal, Root, is_held};
 
 /// What a collection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub async fn collect(
     }
     let mut dead = Sweeper::new(false);
     for incarnation in root.dead().await? {
-        let is_pinned = !holders(root, &incarnation, clock::wall_ms()).await?.is_empty();
+        let is_pinned = is_held(root, &incarnation, clock::wall_ms()).await?;
         let fate = if is_pinned { Fate::Stays(Why::Pinned) } else { Fate::Goes(Why::DeadRun) };
         let place = root.incarnation(&incarnation);
         dead.folder(&place, &place.prefix, |_| fate).await?;

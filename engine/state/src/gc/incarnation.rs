@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
+use weir_runtime::clock;
 
 use super::GcError;
-use crate::journal::Root;
+use crate::journal::{Folder, Root, condemn, doomed};
 use crate::names::{self, Incarnation};
 use crate::objects::{Place, StoreOperation};
 
@@ -14,22 +15,26 @@ use crate::objects::{Place, StoreOperation};
 const PAGE_OBJECTS: usize = 1_000;
 
 /// Deletes all of an incarnation that is not the present one; its claim stays, so nothing of it is
-/// ever taken for the present one.
+/// ever taken for the present one. False: a pin or a snapshot holds it, and all of it stays.
 ///
 /// A crash anywhere resumes: [`Root::dead`] names it until nothing is left.
-pub async fn delete_incarnation(root: &Root, dead: &Incarnation) -> Result<(), GcError> {
+pub async fn delete_incarnation(root: &Root, dead: &Incarnation) -> Result<bool, GcError> {
     if !root.is_dead(dead).await? {
         let incarnation = dead.to_string();
         return Err(GcError::Present { incarnation });
     }
-    let place = root.incarnation(dead);
-    delete_below(&place, &place.prefix).await?;
+    if !condemn(root, dead, clock::wall_ms()).await? {
+        return Ok(false);
+    }
+    let (place, last) = (root.incarnation(dead), doomed(&Folder::new(root, dead.clone())));
+    delete_below(&place, &place.prefix, Some(&last)).await?;
+    place.delete(&[last]).await?;
     if let Some(folder) = place.local {
         // Temporary files of puts that a crash cut off are no objects.
         let removed = weir_runtime::task::blocking(move || std::fs::remove_dir_all(folder));
         drop(removed.await);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The committed files of `step` in a sink's folder: their names and runs.
@@ -89,15 +94,16 @@ fn remove_temporary(folder: &std::path::Path, step: &str, dead: &BTreeSet<String
 
 /// Deletes all that a run has staged in a sink's folder.
 pub async fn delete_staged(sink: &Place, run: &str) -> Result<(), GcError> {
-    delete_below(sink, &sink.path(&format!("_weir/{run}"))).await
+    delete_below(sink, &sink.path(&format!("_weir/{run}")), None).await
 }
 
-async fn delete_below(place: &Place, folder: &Path) -> Result<(), GcError> {
+async fn delete_below(place: &Place, folder: &Path, but: Option<&Path>) -> Result<(), GcError> {
     place.count_request();
     let listing = place.store.list(Some(folder)).map_ok(|meta| meta.location);
     let mut pages = listing.try_chunks(PAGE_OBJECTS).boxed();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| place.error(StoreOperation::List, folder, error.1))?;
+        let mut page = page.map_err(|error| place.error(StoreOperation::List, folder, error.1))?;
+        page.retain(|path| Some(path) != but);
         place.delete(&page).await?;
     }
     Ok(())

@@ -150,7 +150,9 @@ impl JobState {
         if matches!(body, Body::Created(_)) != (seq == Seq(1)) {
             return Err(FoldError::Misplaced { seq });
         }
-        if self.finished.is_some() {
+        // What a finished job has can still be given a name, and the name be given up.
+        let is_visit = matches!(body, Body::Coordinator(_) | Body::Snapshot(_));
+        if self.finished.is_some() && !is_visit {
             return Err(FoldError::Finished);
         }
         let reigns = match body {

@@ -2,16 +2,23 @@
 //!
 //! A pin is written first and then the tombstone is looked for; a deletion writes the tombstone first
 //! and then looks for pins. So at least one of the two sees the other.
+//!
+//! An incarnation that is not the present one goes as a whole, in the same way: it is closed first,
+//! and only then looked at for pins and snapshots.
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::envelope::{Envelope, Kind, undecodable};
 use super::error::JournalError;
-use super::{Folder, Root};
+use super::{Folder, Root, reader};
 use crate::names::Incarnation;
 
 const TOMBSTONE: &str = "deleted";
+/// No new pin counts in this incarnation: somebody looks whether it can be deleted.
+const CLOSED: &str = "closed";
+/// Nobody held it when it was closed: it is being deleted.
+const DOOMED: &str = "doomed";
 
 /// The content of a pin.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -36,9 +43,12 @@ pub async fn pin(
     let pin = Pin { expires_ms: expires_ms.unwrap_or(0) };
     let path = path(&folder, snapshot, holder);
     folder.place.write(&path, sealed(&folder, &pin)).await?;
-    if folder.place.read(&self::path(&folder, snapshot, TOMBSTONE)).await?.is_some() {
-        folder.place.delete(&[path]).await?;
-        return Err(JournalError::SnapshotGone { snapshot: snapshot.to_owned() });
+    let gone = [self::path(&folder, snapshot, TOMBSTONE), closed(&folder), doomed(&folder)];
+    for sign in gone {
+        if folder.place.read(&sign).await?.is_some() {
+            folder.place.delete(&[path]).await?;
+            return Err(JournalError::SnapshotGone { snapshot: snapshot.to_owned() });
+        }
     }
     Ok(())
 }
@@ -102,6 +112,58 @@ async fn held(folder: &Folder, name: &str, now_ms: i64) -> Result<Vec<String>, J
         }
     }
     Ok(holders)
+}
+
+/// Whether a pin, or a snapshot that nobody has given up, holds an incarnation that is not the present
+/// one.
+pub async fn is_held(
+    root: &Root,
+    incarnation: &Incarnation,
+    now_ms: i64,
+) -> Result<bool, JournalError> {
+    let folder = Folder::new(root, incarnation.clone());
+    if folder.place.read(&doomed(&folder)).await?.is_some() {
+        return Ok(false);
+    }
+    if !held(&folder, "pins", now_ms).await?.is_empty() {
+        return Ok(true);
+    }
+    for snapshot in reader::read(&folder).await?.state.snapshots.keys() {
+        if folder.place.read(&path(&folder, snapshot, TOMBSTONE)).await?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Decides that all of a dead incarnation goes; false: it is held. Once decided it stays decided, since
+/// what is half deleted can't be asked any more who holds it.
+pub(crate) async fn condemn(
+    root: &Root,
+    incarnation: &Incarnation,
+    now_ms: i64,
+) -> Result<bool, JournalError> {
+    let folder = Folder::new(root, incarnation.clone());
+    let (closed, doomed) = (closed(&folder), doomed(&folder));
+    if folder.place.read(&doomed).await?.is_some() {
+        return Ok(true);
+    }
+    folder.place.write(&closed, sealed(&folder, &Pin::default())).await?;
+    if is_held(root, incarnation, now_ms).await? {
+        folder.place.delete(&[closed]).await?;
+        return Ok(false);
+    }
+    folder.place.write(&doomed, sealed(&folder, &Pin::default())).await?;
+    Ok(true)
+}
+
+fn closed(folder: &Folder) -> object_store::path::Path {
+    folder.place.path(CLOSED)
+}
+
+/// Goes last when an incarnation is deleted.
+pub(crate) fn doomed(folder: &Folder) -> object_store::path::Path {
+    folder.place.path(DOOMED)
 }
 
 fn path(folder: &Folder, snapshot: &str, holder: &str) -> object_store::path::Path {

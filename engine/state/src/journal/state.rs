@@ -106,6 +106,12 @@ impl JobState {
         self.generation.as_ref().map_or(Generation(0), |generation| Generation(generation.number))
     }
 
+    /// Whether no workers ever ran and no checkpoint is held: it can begin from another job's state.
+    pub fn is_untouched(&self) -> bool {
+        let has_run = self.generation.as_ref().is_some_and(|its| !its.workers.is_empty());
+        !has_run && self.checkpoints.is_empty() && self.finished.is_none()
+    }
+
     /// The generation that may be alive: none after `Finished` or `Released`.
     pub fn living_generation(&self) -> Option<Generation> {
         let over = self.finished.is_some() || self.released;

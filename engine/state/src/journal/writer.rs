@@ -131,6 +131,14 @@ impl Journal {
         Ok(Self { root, folder, read, reign: None, notes, sent: None, own_claim })
     }
 
+    /// Reads the journal of an incarnation that need not be the present one; it can't be written.
+    pub async fn read_only(root: &Root, incarnation: &Incarnation) -> Result<Self, JournalError> {
+        let folder = Folder::new(root, incarnation.clone());
+        let (read, root) = (reader::read(&folder).await?, root.clone());
+        let notes = Notes::default();
+        Ok(Self { root, folder, read, reign: None, notes, sent: None, own_claim: None })
+    }
+
     /// The incarnation.
     pub fn incarnation(&self) -> &Incarnation {
         &self.folder.incarnation
@@ -214,10 +222,27 @@ impl Journal {
     /// Errors: [`JournalError::OwnedElsewhere`] when another owner has the job and `authority` is
     /// only [`Authority::Owner`]; [`JournalError::Finished`].
     pub async fn claim(&mut self, owner: &str, authority: Authority) -> Result<Term, JournalError> {
+        self.begin_reign(owner, authority, false).await
+    }
+
+    /// Begins to reign in the name of the present owner, of whom no coordinator runs: to name
+    /// snapshots and to give them up, which can be done of a finished job too. A coordinator that runs
+    /// nevertheless is fenced.
+    pub async fn visit(&mut self) -> Result<Term, JournalError> {
+        let owner = self.read.state.owner.clone();
+        self.begin_reign(&owner, Authority::Owner, true).await
+    }
+
+    async fn begin_reign(
+        &mut self,
+        owner: &str,
+        authority: Authority,
+        is_visit: bool,
+    ) -> Result<Term, JournalError> {
         // What was claimed before is void: this process reigns anew or not at all.
         self.reign = None;
         for _ in 0..CLAIMS_MAX {
-            if self.read.state.finished.is_some() {
+            if self.read.state.finished.is_some() && !is_visit {
                 return Err(JournalError::Finished { job: self.read.state.job.clone() });
             }
             self.check_owner(owner, authority)?;
@@ -248,7 +273,7 @@ impl Journal {
     pub async fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
         let term = self.term().ok_or(JournalError::NotClaimed)?;
         self.check_reigning()?;
-        self.check_open()?;
+        self.check_open(&entry)?;
         let after = self.read.state.seq;
         let body = entry
             .into_body(&self.read.state)
@@ -467,9 +492,10 @@ impl Journal {
     }
 
     /// Whether anything may follow.
-    fn check_open(&self) -> Result<(), JournalError> {
+    fn check_open(&self, entry: &Entry) -> Result<(), JournalError> {
         let state = &self.read.state;
-        if state.finished.is_some() {
+        let is_visit = matches!(entry, Entry::Snapshot { .. } | Entry::DropSnapshot { .. });
+        if state.finished.is_some() && !is_visit {
             return Err(JournalError::Finished { job: state.job.clone() });
         }
         if state.released { Err(JournalError::NotClaimed) } else { Ok(()) }

@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use weir_runtime::sim;
 use weir_runtime::sim::store::{Fault, Operation, Planned, SimStore, SimStoreSettings};
+use weir_state::gc;
 use weir_state::ids::{CheckpointId, Generation, Seq, Term};
 use weir_state::journal::record::{
     Authority, NewGeneration, Piece, Plan, RangeWatermark, StepBytes, SubtaskPlace, WorkerAddress,
@@ -624,4 +625,75 @@ fn a_checkpoints_record_does_not_grow_with_the_state() {
         })
     };
     assert!(record_bytes(10_000) <= record_bytes(10) + 16);
+}
+
+#[test]
+fn a_snapshot_of_a_finished_job_can_be_named_and_given_up_and_nothing_else_follows() {
+    on_instant_store(async |store| {
+        let mut journal = created(&store).await;
+        journal.append(generation(1, 0)).await.unwrap();
+        journal.append(Entry::Checkpoint(completed(1, &["t1"]))).await.unwrap();
+        journal.append(Entry::Finished(Bytes::from_static(b"sum"))).await.unwrap();
+        let mut visitor = opened(&store).await;
+        visitor.visit().await.unwrap();
+        let (name, checkpoint) = ("s".to_owned(), CheckpointId(1));
+        visitor.append(Entry::Snapshot { name: name.clone(), checkpoint }).await.unwrap();
+        let error = visitor.append(plan("p")).await.unwrap_err();
+        assert_eq!(error.to_string(), "job \"demo\" is finished");
+        let state = opened(&store).await.state().clone();
+        assert_eq!((state.owner.as_str(), state.snapshots["s"]), ("me", checkpoint));
+        assert!(state.finished.is_some() && state.living_generation().is_none());
+        visitor.append(Entry::DropSnapshot { name }).await.unwrap();
+        assert!(opened(&store).await.state().snapshots.is_empty());
+    });
+}
+
+/// A run that was begun anew or deleted stays as long as a snapshot or a pin holds it.
+#[test]
+fn a_dead_incarnation_goes_when_its_last_snapshot_does() {
+    on_instant_store(async |store| {
+        let mut journal = created(&store).await;
+        journal.append(generation(1, 0)).await.unwrap();
+        journal.append(Entry::Checkpoint(completed(1, &["t1"]))).await.unwrap();
+        let (name, checkpoint) = ("s".to_owned(), CheckpointId(1));
+        journal.append(Entry::Snapshot { name, checkpoint }).await.unwrap();
+        let (root, old) = (root(&store), journal.incarnation().clone());
+        Journal::abandon(&root, &old).await.unwrap();
+        assert!(!gc::delete_incarnation(&root, &old).await.unwrap(), "a snapshot holds it");
+        let read = Journal::read_only(&root, &old).await.unwrap();
+        assert_eq!(read.state().snapshots["s"], checkpoint);
+
+        pin(&root, &old, "s", "fork", None).await.unwrap();
+        release_snapshot(&root, &old, "s", 1).await.unwrap_err();
+        assert!(!gc::delete_incarnation(&root, &old).await.unwrap(), "a pin holds it");
+        unpin(&root, &old, "s", "fork").await.unwrap();
+        release_snapshot(&root, &old, "s", 1).await.unwrap();
+        assert!(gc::delete_incarnation(&root, &old).await.unwrap());
+        assert_eq!(root.dead().await.unwrap(), []);
+        let left: Vec<_> = store.names().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(left, ["s/claims/1", "s/claims/2"]);
+    });
+}
+
+/// Deletion that a crash cut off goes on, though what is left can't be asked any more who holds it.
+#[test]
+fn a_deletion_of_an_incarnation_that_was_cut_off_is_not_asked_again() {
+    for calls in 1..40 {
+        on_instant_store(async |store| {
+            let mut journal = created(&store).await;
+            for id in 0..3 {
+                journal.append(generation(id + 1, 0)).await.unwrap();
+            }
+            let (root, old) = (root(&store), journal.incarnation().clone());
+            Journal::abandon(&root, &old).await.unwrap();
+            store.plan(Planned::nth_call(calls, Fault::CrashAfter));
+            let process = sim::Process::new("deletes", 0);
+            let (its_root, its_old) = (root.clone(), old.clone());
+            drop(process.spawn(async move { gc::delete_incarnation(&its_root, &its_old).await }));
+            weir_runtime::clock::sleep(Duration::from_secs(1)).await;
+            assert!(root.dead().await.unwrap().is_empty() || process.is_killed());
+            gc::delete_incarnation(&root, &old).await.unwrap();
+            assert_eq!(root.dead().await.unwrap(), [], "after {calls} calls");
+        });
+    }
 }

@@ -243,3 +243,31 @@ fn a_secret_is_never_shown() {
         format!("{:?}", StoreOptions { credentials: Some(credentials), ..StoreOptions::default() });
     assert!(shown.contains("id") && !shown.contains("hidden"), "{shown}");
 }
+
+#[tokio::test]
+async fn an_object_is_linked_on_one_disk_and_carried_from_store_to_store() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (from, to) = (local(one.path()).await, local(two.path()).await);
+    // More than two parts.
+    let large: Bytes = (0..20_000_000_u32).map(|at| at.to_le_bytes()[at as usize % 3]).collect();
+    for (name, bytes) in [("objects/small", Bytes::from_static(b"abc")), ("objects/large", large)] {
+        from.store.put(&from.path(name), PutPayload::from(bytes.clone())).await.unwrap();
+        let uri = format!("memory://carry/{name}");
+        let apart = open(&uri, &StoreOptions::default()).await.unwrap();
+        for target in [to.clone(), apart] {
+            for _ in 0..2 {
+                assert!(target.copy_from(&from, name, false).await.unwrap());
+            }
+            assert_eq!(target.read(&target.path(name)).await.unwrap(), Some(bytes.clone()));
+            assert!(!target.copy_from(&from, "objects/none", false).await.unwrap());
+        }
+    }
+    let inode = |folder: &tempfile::TempDir| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(folder.path().join("objects/large")).unwrap().ino()
+    };
+    assert_eq!(inode(&one), inode(&two), "it has a second name, and no second copy");
+    let within = to.folder("fork");
+    assert!(within.copy_from(&to, "objects/small", true).await.unwrap());
+    assert!(within.read(&within.path("objects/small")).await.unwrap().is_some());
+}

@@ -12,6 +12,7 @@ use weir_engine::coordinator::begin::fresh::fresh;
 use weir_engine::coordinator::begin::{Begun, Request, begin};
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
+use weir_engine::coordinator::snapshots::Wishes;
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
@@ -95,7 +96,7 @@ impl Running {
     }
 }
 
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Print for Nowhere {
     fn print(&mut self, _: &str, _: &[u8]) -> std::io::Result<()> {
@@ -483,11 +484,12 @@ impl World {
                 fresh(spec, root, owner, &**objects).await.expect("the store has no faults");
             }
             let (_keep, wanted) = watch::channel(Wanted::Run);
+            let (_wish, snapshots) = watch::channel(Wishes::new());
             let ended = match Box::pin(begin(request)).await {
                 Ok(Begun::Finished(_)) => Ok(Phase::Finished),
                 Ok(Begun::Ready(job)) => {
-                    let outside =
-                        Outside { wanted, target, asked, status: tell, print: Box::new(Nowhere) };
+                    let print = Box::new(Nowhere);
+                    let outside = Outside { wanted, target, asked, snapshots, status: tell, print };
                     Ok(Box::pin(run_job(*job, &mut cluster, outside)).await.phase)
                 }
                 Err(error) => Err(error.to_string()),
@@ -511,6 +513,7 @@ impl World {
             objects: Arc::new(OneStore(Arc::new(self.store.clone()))),
             network: Arc::new(self.network.clone()),
             token: TOKEN.to_owned(),
+            origin: None,
         }
     }
 

@@ -31,6 +31,24 @@ pub(crate) async fn check(scenario: &Scenario, lived: &mut Lived) -> Result<(), 
     check_folders(&lived.store, scenario.is_made_again()).await
 }
 
+/// What the sinks of files have got, whoever wrote it.
+pub(crate) fn check_written(
+    scenario: &Scenario,
+    store: &SimStore,
+    reached: &mut Reached,
+) -> Result<(), String> {
+    check_files(&scenario.query, store, reached)?;
+    if !scenario.query.with_raw {
+        return Ok(());
+    }
+    check_raw(scenario, &committed(store, "raw")?)
+}
+
+/// What lies in the state folder of a finished job.
+pub(crate) async fn check_state(store: &SimStore) -> Result<(), String> {
+    check_folders(store, false).await
+}
+
 fn check_files(query: &Query, store: &SimStore, reached: &mut Reached) -> Result<(), String> {
     let written = committed(store, "out")?;
     let rows: Vec<Value> = if query.gives_changelog() {

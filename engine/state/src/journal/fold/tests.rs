@@ -206,7 +206,7 @@ fn a_snapshot_keeps_its_checkpoint_until_its_name_is_given_up() {
 }
 
 #[test]
-fn after_released_only_a_coordinator_follows_and_after_finished_nothing() {
+fn after_released_only_a_coordinator_follows_and_after_finished_only_names_of_snapshots() {
     let released = record(1, Body::Released(Released { owner: "me".into() }));
     let state = running().with(&released).unwrap();
     assert_eq!(state.living_generation(), None);
@@ -216,7 +216,14 @@ fn after_released_only_a_coordinator_follows_and_after_finished_nothing() {
     let finished = Finished { summary: bytes::Bytes::from_static(b"42 rows") };
     let state = state.with(&record(2, Body::Finished(finished))).unwrap();
     assert_eq!(state.finished.as_deref(), Some(&b"42 rows"[..]));
-    assert_eq!(refused(&state, &coordinator(3, "other")), "the job is finished");
+    assert_eq!(refused(&state, &generation(2, 2, 0)), "the job is finished");
+    let state = state.with(&coordinator(3, "other")).unwrap();
+    assert_eq!(refused(&state, &generation(3, 2, 0)), "the job is finished");
+    assert_eq!(state.living_generation(), None);
+    let name = "s".to_owned();
+    let unknown = Body::Snapshot(Snapshot { name, checkpoint: 9, deleted: false });
+    let refused = refused(&state, &record(3, unknown));
+    assert!(refused.contains("is not held"), "{refused}");
 }
 
 #[test]
