@@ -9,14 +9,23 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 pub use self::reference::reference;
-use crate::StatefulJob;
+use crate::{JobSnapshot, StatefulJob};
 
 mod reference;
 
 /// The definition of `StatefulJob`.
 #[must_use]
 pub fn crd() -> CustomResourceDefinition {
-    let derived = StatefulJob::crd();
+    settled(StatefulJob::crd())
+}
+
+/// The definition of `JobSnapshot`.
+#[must_use]
+pub fn snapshot_crd() -> CustomResourceDefinition {
+    settled(JobSnapshot::crd())
+}
+
+fn settled(derived: CustomResourceDefinition) -> CustomResourceDefinition {
     let mut crd = serde_json::to_value(derived).expect("a definition is plain data");
     let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     settle(schema);
@@ -24,17 +33,17 @@ pub fn crd() -> CustomResourceDefinition {
     serde_json::from_value(crd).expect("it was a definition before")
 }
 
-/// The definition of `StatefulJob` as YAML: what `weir crd` prints.
+/// Both definitions as YAML: what `weir crd` prints.
 #[must_use]
 pub fn crd_yaml() -> String {
-    serde_yaml::to_string(&crd()).expect("a definition is plain data")
+    let yaml = |crd| serde_yaml::to_string(&crd).expect("a definition is plain data");
+    format!("{}---\n{}", yaml(crd()), yaml(snapshot_crd()))
 }
 
-/// The definition as the chart `weir-crds` holds it: it stays when the chart is uninstalled, since
+/// A definition as the chart `weir-crds` holds it: it stays when the chart is uninstalled, since
 /// with it would go every job.
 #[must_use]
-pub fn chart_yaml() -> String {
-    let mut crd = crd();
+pub fn chart_yaml(mut crd: CustomResourceDefinition) -> String {
     let annotations = crd.metadata.annotations.get_or_insert_default();
     annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
     serde_yaml::to_string(&crd).expect("a definition is plain data")

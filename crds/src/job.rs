@@ -207,6 +207,32 @@ pub struct CheckpointSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub tolerable_failures: Option<u32>,
+
+    /// Snapshots by the clock. Without effect under `weir run`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<SnapshotsSpec>,
+}
+
+/// Snapshots by the clock: `JobSnapshot`s that are named by the minute and outlive the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotsSpec {
+    /// When, as five fields of cron: minute, hour, day of the month, month, day of the week. Of runs
+    /// that were missed the last one is made up for.
+    #[schemars(length(min = 9, max = 200))]
+    #[x_kube(validation = Rule::new("self.matches('^[^ ]+( +[^ ]+){4}$')")
+        .message("schedule has five fields: minute hour day month weekday"))]
+    pub schedule: String,
+
+    /// Time zone of the schedule, as in Europe/Vienna.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: String,
+
+    /// Snapshots of the schedule that are kept; older ones are deleted.
+    #[serde(default = "snapshots_retained")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub retained: u32,
 }
 
 impl Default for CheckpointSpec {
@@ -217,6 +243,7 @@ impl Default for CheckpointSpec {
             min_pause: no_time(),
             retained: retained(),
             tolerable_failures: None,
+            snapshots: None,
         }
     }
 }
@@ -315,6 +342,14 @@ fn no_time() -> Duration {
 
 fn retained() -> u32 {
     3
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn snapshots_retained() -> u32 {
+    7
 }
 
 fn failover_timeout() -> Duration {

@@ -3,6 +3,7 @@
 //! No client and no engine: `operator` translates a [`StatefulJob`] into what the engine takes.
 //!
 //! - `job.rs` — `StatefulJob` with its schema, defaults and CEL rules; start reading here
+//! - `snapshot.rs` — `JobSnapshot`
 //! - `units.rs`, `columns.rs` — durations, sizes, ordered columns
 //! - `rule.rs` — texts of CEL rules that several fields share
 //! - `definition.rs` — the generated definition, for `weir crd` and the chart
@@ -20,17 +21,24 @@ mod definition;
 mod job;
 mod manifest;
 mod rule;
+#[expect(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, with its visibility, into a function"
+)]
+#[expect(clippy::duplicated_attributes, reason = "each column is a list of its own")]
+mod snapshot;
 mod units;
 
 pub use columns::Columns;
-pub use definition::{chart_yaml, crd, crd_yaml, reference};
+pub use definition::{chart_yaml, crd, crd_yaml, reference, snapshot_crd};
 pub use job::{
     Acknowledged, AggregateSpec, CheckpointSpec, CheckpointStatus, DeletionPolicy, Emit,
     EventTimeSpec, FailoverSpec, FilesSink, FilesSource, GenerateSource, HopSpec, Inputs,
     KeysSource, NexmarkSource, NoFields, OnError, Opaque, Order, Phase, PrintSink, RescaleStatus,
-    RestoreSpec, SecretRef, SequenceSource, SinkFormat, SinkSpec, SnapshotRef, SourceFormat,
-    SourceSpec, StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec,
-    TableSink, Verb, WidthStatus, WindowSpec, WorkerSpec,
+    RestoreSpec, SecretRef, SequenceSource, SinkFormat, SinkSpec, SnapshotRef, SnapshotsSpec,
+    SourceFormat, SourceSpec, StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec,
+    StoreSpec, TableSink, Verb, WidthStatus, WindowSpec, WorkerSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
+pub use snapshot::{JobRef, JobSnapshot, JobSnapshotSpec, JobSnapshotStatus, SnapshotPhase};
 pub use units::{Duration, InvalidUnit, Percent, Quantity};

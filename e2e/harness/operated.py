@@ -7,6 +7,7 @@ import time
 from .scenario import IMAGE, OPERATOR, Scenario
 from .shell import ROOT
 
+CRDS = ["statefuljobs.weir.dev", "jobsnapshots.weir.dev"]
 KEYS = 100
 WINDOW_ROWS = 1_000
 
@@ -24,21 +25,23 @@ class Operator:
         t.undo(lambda: t.helm("uninstall", "weir", "-n", own, "--ignore-not-found", "--wait"))
         t.undo(self.delete_jobs)
         t.helm("install", "weir-crds", ROOT / "charts/weir-crds", "-n", own, "--take-ownership", "--wait")
-        t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
+        t.kubectl("wait", "--for=condition=Established", *(f"crd/{crd}" for crd in CRDS), "--timeout=30s", namespace=False)
         self.helm("install", *values)
         t.check(len(self.pods()) == 2, f"operators: {self.pods()}")
         t.say("two operators are there")
 
     def delete_jobs(self) -> None:
-        """All jobs with their definition, whatever holds them."""
-        if not self.t.kubectl("get", "crd", "statefuljobs.weir.dev", "--ignore-not-found", "-o", "name", namespace=False).strip():
-            return
-        where = '{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{"\\n"}{end}'
-        held = self.t.kubectl("get", "sj", "-A", "-o", f"jsonpath={where}", namespace=False)
-        for namespace, _, name in (line.partition(" ") for line in held.splitlines()):
-            change = '{"spec":{"deletionPolicy":"Retain"},"metadata":{"finalizers":null}}'
-            self.t.kubectl_run("patch", "sj", name, "-n", namespace, "--type=merge", "-p", change, namespace=False, ok=(0, 1))
-        self.t.kubectl("delete", "crd", "statefuljobs.weir.dev", "--timeout=60s", namespace=False)
+        """All jobs and snapshots with their definitions, whatever holds them."""
+        changes = {"jsnap": '{"metadata":{"finalizers":null}}',
+                   "sj": '{"spec":{"deletionPolicy":"Retain"},"metadata":{"finalizers":null}}'}
+        for crd, kind in zip(CRDS, ["sj", "jsnap"]):
+            if not self.t.kubectl("get", "crd", crd, "--ignore-not-found", "-o", "name", namespace=False).strip():
+                continue
+            where = '{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{"\\n"}{end}'
+            held = self.t.kubectl("get", kind, "-A", "-o", f"jsonpath={where}", namespace=False)
+            for namespace, _, name in (line.partition(" ") for line in held.splitlines()):
+                self.t.kubectl_run("patch", kind, name, "-n", namespace, "--type=merge", "-p", changes[kind], namespace=False, ok=(0, 1))
+            self.t.kubectl("delete", "crd", crd, "--timeout=60s", namespace=False)
 
     def helm(self, verb: str, *values: str) -> None:
         repository, _, tag = IMAGE.rpartition(":")

@@ -62,6 +62,10 @@ REFUSED = [
     (spec({"id": "x", "from": "made", "filter": "true"}), "pipeline", "a pipeline has a sink"),
     (spec(state={"uri": "s3://b/s", "memory": "1Ki"}), "state.memory", "memory is a quantity of at least 1Mi"),
     (spec(state={"uri": "state"}), "state.uri", URI_WORDS),
+    (spec(restoreFrom={"uri": "state"}), "restoreFrom.uri", URI_WORDS),
+    (spec(restoreFrom={}), "restoreFrom", "restoreFrom is exactly one of snapshotRef and uri"),
+    (spec(restoreFrom={"snapshotRef": {"name": "a"}, "store": {}}), "restoreFrom", "store stands beside uri; a JobSnapshot knows its store"),
+    (spec(checkpoint={"snapshots": {"schedule": "0 3 * *  "}}), "snapshots.schedule", "schedule has five fields: minute hour day month weekday"),
     (spec(replicas=64, slots=4), "spec", "replicas × slots is more than state.keyGroups"),
 ]
 # Of a resource that is there.

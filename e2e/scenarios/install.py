@@ -90,7 +90,7 @@ def install(t: Scenario) -> None:
     t.kubectl("label", "namespace", OWN, "pod-security.kubernetes.io/enforce=restricted", namespace=False)
     t.undo(lambda: t.kubectl("delete", "namespace", OWN, "--ignore-not-found", "--timeout=60s", namespace=False))
     t.helm("install", "weir-crds", ROOT / "charts/weir-crds", "-n", OWN, "--wait")
-    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "--ignore-not-found", namespace=False))
+    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "jobsnapshots.weir.dev", "--ignore-not-found", namespace=False))
     t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
     t.undo(lambda: t.helm("uninstall", "weir", "-n", OWN, "--ignore-not-found", "--wait"))
     start(t)

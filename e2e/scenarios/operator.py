@@ -20,7 +20,7 @@ def run(t: Scenario) -> None:
     binary = os.environ.get("WEIR_BINARY", str(ROOT / "target/release/weir"))
     definition = subprocess.run([binary, "crd"], check=True, capture_output=True, text=True).stdout
     t.kubectl("apply", "--server-side", "-f", "-", text=definition, namespace=False)
-    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "--ignore-not-found", namespace=False))
+    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "jobsnapshots.weir.dev", "--ignore-not-found", namespace=False))
     t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
     t.kubectl("create", "namespace", OWN, namespace=False)
     t.undo(lambda: t.kubectl("delete", "namespace", OWN, "--ignore-not-found", namespace=False))

@@ -31,6 +31,7 @@ mod operator;
 mod plan;
 mod probes;
 mod run;
+mod schedule;
 mod state;
 mod translate;
 mod validate;
@@ -64,7 +65,9 @@ async fn command(command: Command) -> Exit {
         Command::Worker(args) => Box::pin(worker::run(args)).await,
         Command::Validate(args) => validate::run(args).await,
         Command::Plan(args) => Box::pin(plan::run(args)).await,
-        Command::Crd { markdown: true } => state::out(&weir_crds::reference(&[weir_crds::crd()])),
+        Command::Crd { markdown: true } => {
+            state::out(&weir_crds::reference(&[weir_crds::crd(), weir_crds::snapshot_crd()]))
+        }
         Command::Crd { markdown: false } => state::out(&weir_crds::crd_yaml()),
         Command::State { command: StateCommand::Ls { uri } } => state::ls(&uri).await,
         Command::State { command: StateCommand::Gc(args) } => state::gc::run(args).await,

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use weir_crds::Inspected;
+use weir_crds::{Inspected, StatefulJob};
 use weir_engine::coordinator::begin::{self, BeginError};
 use weir_engine::objects::RealObjects;
 use weir_engine::pipeline::spec::JobSpec;
 
 use crate::exit::chain;
+use crate::schedule::Schedule;
 use crate::translate::{self, RestoreFrom};
 
 /// A manifest that was read.
@@ -50,7 +51,8 @@ impl Manifest {
     /// Checks the form of a text that lies in `base_folder`.
     pub(crate) fn of(base_folder: PathBuf, text: &str) -> Self {
         let Inspected { job, steps, problems } = weir_crds::inspect_manifest(text);
-        let problems = problems.iter().map(ToString::to_string).collect();
+        let problems =
+            problems.iter().map(ToString::to_string).chain(bad_schedule(job.as_ref())).collect();
         let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
         let suspend = job.as_ref().is_some_and(|job| job.spec.suspend);
         let restore_from = job.as_ref().and_then(translate::restore_from);
@@ -95,6 +97,13 @@ impl Manifest {
             None => path.to_owned(),
         }
     }
+}
+
+/// What is wrong with the times of snapshots.
+fn bad_schedule(job: Option<&StatefulJob>) -> Option<String> {
+    let declared = job?.spec.checkpoint.snapshots.as_ref()?;
+    let error = Schedule::parse(&declared.schedule, &declared.time_zone).err()?;
+    Some(format!("spec.checkpoint.snapshots.{error}"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! - `operator/declared.rs` — a resource as it was declared. `operator/template.rs` — a worker's pod. Pure.
 //! - `operator/job.rs` — the task of one job: observe, plan, act, show.
 //! - `operator/runner.rs` — its coordinator, the same as in `weir run`, over `operator/cluster.rs`.
+//! - `operator/snapshots.rs` — snapshots; `operator/keeper.rs` — a job's part in them.
 //! - `operator/pods.rs` — the one watch of pods. `operator/secrets.rs` — token and certificates.
 //! - `operator/lease.rs` — which jobs are this operator's. `operator/events.rs` — events.
 //! - `operator/meters.rs` — what is counted, for `operator/probes.rs` and `operator/metrics.rs`;
@@ -20,6 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -29,7 +31,7 @@ use kube::client::ClientBuilder;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use weir_crds::StatefulJob;
 use weir_runtime::task::{self, Task};
 use weir_runtime::{clock, random};
@@ -42,6 +44,8 @@ use self::meters::Meters;
 use self::pods::PodStore;
 use self::requests::Counting;
 use self::runner::Ground;
+use self::snapshots::SnapshotStore;
+use self::snapshots::attend::{self, Attention};
 use crate::cli::OperatorArgs;
 use crate::exit::{Exit, report, say};
 use crate::probes as http;
@@ -50,6 +54,7 @@ mod cluster;
 mod declared;
 mod events;
 mod job;
+mod keeper;
 mod lease;
 mod meters;
 pub(crate) mod metrics;
@@ -62,6 +67,7 @@ mod requests;
 mod runner;
 mod secrets;
 mod serving;
+mod snapshots;
 mod status;
 mod template;
 
@@ -103,7 +109,7 @@ pub(crate) async fn run(args: OperatorArgs) -> Exit {
     let defaults = Defaults { image: args.worker_image, state_uri: args.state };
     let ground = Ground { client: client.clone(), namespace: args.namespace, cluster, meters };
     let events = Events::new(client, &identity);
-    let operator = Operator { ground, events, defaults, held, jobs: BTreeMap::new() };
+    let operator = Operator::new(ground, events, defaults, held);
     tokio::select! {
         () = Box::pin(operator.run(args.watch)) => {}
         () = leases.run() => {}
@@ -157,12 +163,17 @@ struct Operator {
     defaults: Defaults,
     held: watch::Receiver<BTreeSet<u32>>,
     jobs: BTreeMap<String, Known>,
+    scopes: Vec<Arc<Scope>>,
+    /// Tasks of snapshots whose job is gone, by uid.
+    keepers: BTreeMap<String, Task<()>>,
+    /// A snapshot's resource is another one.
+    snapshots_changed: Arc<Notify>,
 }
 
 /// A job whose resource is there.
 struct Known {
     declared: watch::Sender<Arc<Declared>>,
-    pods: Arc<PodStore>,
+    scope: Arc<Scope>,
     /// Runs while its shard is held.
     task: Option<Task<()>>,
     /// The list of its scope that it was seen in last.
@@ -181,9 +192,38 @@ struct Heard {
 struct Scope {
     namespace: Option<String>,
     pods: Arc<PodStore>,
+    snapshots: Arc<SnapshotStore>,
+    /// All jobs were listed: one that is not known is gone.
+    is_listed: AtomicBool,
+    changed: Arc<Notify>,
+}
+
+impl Scope {
+    fn new(namespace: Option<String>, changed: Arc<Notify>) -> Arc<Self> {
+        let (pods, snapshots) = (Arc::default(), Arc::default());
+        Arc::new(Self { namespace, pods, snapshots, is_listed: AtomicBool::new(false), changed })
+    }
 }
 
 impl Operator {
+    fn new(
+        ground: Ground,
+        events: Events,
+        defaults: Defaults,
+        held: watch::Receiver<BTreeSet<u32>>,
+    ) -> Self {
+        Self {
+            ground,
+            events,
+            defaults,
+            held,
+            jobs: BTreeMap::new(),
+            scopes: Vec::new(),
+            keepers: BTreeMap::new(),
+            snapshots_changed: Arc::default(),
+        }
+    }
+
     async fn run(mut self, namespaces: Vec<String>) {
         let (hear, mut heard) = mpsc::channel(EVENTS_MAX);
         let scopes: Vec<Option<String>> = match namespaces.is_empty() {
@@ -192,17 +232,24 @@ impl Operator {
         };
         let mut watches = Vec::new();
         for namespace in scopes {
-            let scope = Arc::new(Scope { namespace, pods: Arc::default() });
+            let scope = Scope::new(namespace, Arc::clone(&self.snapshots_changed));
+            self.scopes.push(Arc::clone(&scope));
             watches.push(task::spawn(watch_scope(self.ground.clone(), scope, hear.clone())));
         }
+        let changed = Arc::clone(&self.snapshots_changed);
         loop {
             tokio::select! {
-                Some(heard) = heard.recv() => self.apply(heard),
+                Some(heard) = heard.recv() => {
+                    self.apply(heard);
+                    self.follow_snapshots();
+                }
+                () = changed.notified() => self.follow_snapshots(),
                 changed = self.held.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     self.follow_leases();
+                    self.follow_snapshots();
                 }
             }
         }
@@ -230,11 +277,12 @@ impl Operator {
                 let gone = self.jobs.iter().filter(|(_, known)| is_gone(known));
                 let gone: Vec<String> = gone.map(|(uid, _)| uid.clone()).collect();
                 gone.iter().for_each(|uid| self.forget(uid));
+                scope.is_listed.store(true, Ordering::Relaxed);
             }
         }
     }
 
-    fn declare(&mut self, scope: &Scope, object: &DynamicObject, round: u64) {
+    fn declare(&mut self, scope: &Arc<Scope>, object: &DynamicObject, round: u64) {
         let Some(declared) = Declared::of(object, &self.defaults) else { return };
         let uid = declared.uid.clone();
         match self.jobs.get_mut(&uid) {
@@ -244,8 +292,8 @@ impl Operator {
             }
             None => {
                 let (declared, _) = watch::channel(Arc::new(declared));
-                let pods = Arc::clone(&scope.pods);
-                self.jobs.insert(uid, Known { declared, pods, task: None, round });
+                let scope = Arc::clone(scope);
+                self.jobs.insert(uid, Known { declared, scope, task: None, round });
                 self.follow_leases();
             }
         }
@@ -256,7 +304,7 @@ impl Operator {
         if known.task.is_some() {
             // They go with the resource that owns them too, but hand their work over first, and there
             // is nobody any more who would take it.
-            let pods = Arc::clone(&known.pods.subscribe(uid).borrow());
+            let pods = Arc::clone(&known.scope.pods.subscribe(uid).borrow());
             let namespace = known.declared.borrow().namespace.clone();
             let api: Api<Pod> = Api::namespaced(self.ground.client.clone(), &namespace);
             let end = async move {
@@ -268,7 +316,7 @@ impl Operator {
             };
             task::spawn(end).detach();
         }
-        known.pods.forget(uid);
+        known.scope.pods.forget(uid);
     }
 
     /// Runs the jobs of held shards and no others.
@@ -278,14 +326,53 @@ impl Operator {
         for (uid, known) in &mut self.jobs {
             let is_ours = held.contains(&lease::shard(uid));
             if is_ours && known.task.is_none() {
-                let (declared, pods) = (known.declared.subscribe(), known.pods.subscribe(uid));
-                let job = JobTask::new(self.ground.clone(), self.events.clone(), declared, pods);
+                let (declared, pods) =
+                    (known.declared.subscribe(), known.scope.pods.subscribe(uid));
+                let snapshots = {
+                    let its = known.declared.borrow();
+                    known.scope.snapshots.subscribe(&its.namespace, &its.name)
+                };
+                let (ground, events) = (self.ground.clone(), self.events.clone());
+                let job = JobTask::new(ground, events, declared, pods, snapshots);
                 known.task = Some(task::spawn(job.run()));
             } else if !is_ours {
                 // Dropping it is what ends it; its workers work on.
                 known.task = None;
             }
         }
+    }
+}
+
+impl Operator {
+    /// Runs a task for each snapshot of a held shard whose job is gone, and no others.
+    fn follow_snapshots(&mut self) {
+        let held = self.held.borrow().clone();
+        let jobs: BTreeSet<(String, String)> = self
+            .jobs
+            .values()
+            .map(|known| {
+                let its = known.declared.borrow();
+                (its.namespace.clone(), its.name.clone())
+            })
+            .collect();
+        let mut orphans = BTreeSet::new();
+        let listed = self.scopes.iter().filter(|scope| scope.is_listed.load(Ordering::Relaxed));
+        for scope in listed {
+            for its in scope.snapshots.all() {
+                let has_job = jobs.contains(&(its.namespace.clone(), its.job.clone()));
+                if has_job || !held.contains(&lease::shard(&its.uid)) {
+                    continue;
+                }
+                orphans.insert(its.uid.clone());
+                self.keepers.entry(its.uid.clone()).or_insert_with(|| {
+                    let attention = Attention::new(self.ground.clone(), self.events.clone());
+                    let all = scope.snapshots.subscribe(&its.namespace, &its.job);
+                    task::spawn(attend::keep(attention, all, its.name.clone()))
+                });
+            }
+        }
+        // Dropping a task is what ends it.
+        self.keepers.retain(|uid, _| orphans.contains(uid));
     }
 }
 
@@ -301,10 +388,13 @@ async fn watch_scope(ground: Ground, scope: Arc<Scope>, hear: mpsc::Sender<Heard
         None => Api::all(client.clone()),
     };
     let resource = job_resource();
-    let jobs: Api<DynamicObject> = match &scope.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
+    let of_kind = |resource: &ApiResource| -> Api<DynamicObject> {
+        match &scope.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+            None => Api::all_with(client.clone(), resource),
+        }
     };
+    let (jobs, snapshots) = (of_kind(&resource), of_kind(&attend::resource()));
     let mut pods = watcher(pods, config).default_backoff().boxed();
     loop {
         match pods.try_next().await {
@@ -318,6 +408,7 @@ async fn watch_scope(ground: Ground, scope: Arc<Scope>, hear: mpsc::Sender<Heard
             Err(error) => failed(&meters, namespace, "pods", &error),
         }
     }
+    let mut snapshots = watcher(snapshots, watcher::Config::default()).default_backoff().boxed();
     let mut jobs = watcher(jobs, watcher::Config::default()).default_backoff().boxed();
     let mut round = 0;
     loop {
@@ -326,6 +417,14 @@ async fn watch_scope(ground: Ground, scope: Arc<Scope>, hear: mpsc::Sender<Heard
                 Ok(Some(event)) => scope.pods.apply(&event),
                 Ok(None) => return,
                 Err(error) => failed(&meters, namespace, "pods", &error),
+            },
+            event = snapshots.try_next() => match event {
+                Ok(Some(event)) => {
+                    scope.snapshots.apply(&event);
+                    scope.changed.notify_one();
+                }
+                Ok(None) => return,
+                Err(error) => failed(&meters, namespace, "snapshots", &error),
             },
             event = jobs.try_next() => match event {
                 Ok(Some(event)) => {
@@ -370,15 +469,11 @@ mod tests {
         let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
         let (namespace, cluster) = ("own".to_owned(), "c".to_owned());
         let (_held, held) = watch::channel(BTreeSet::new());
-        let mut operator = Operator {
-            events: Events::new(client.clone(), "me"),
-            ground: Ground { client, namespace, cluster, meters: Meters::default() },
-            defaults: Defaults { image: "weir:1".to_owned(), state_uri: None },
-            held,
-            jobs: BTreeMap::new(),
-        };
-        let scope =
-            |name: &str| Arc::new(Scope { namespace: Some(name.to_owned()), pods: Arc::default() });
+        let events = Events::new(client.clone(), "me");
+        let ground = Ground { client, namespace, cluster, meters: Meters::default() };
+        let defaults = Defaults { image: "weir:1".to_owned(), state_uri: None };
+        let mut operator = Operator::new(ground, events, defaults, held);
+        let scope = |name: &str| Scope::new(Some(name.to_owned()), Arc::default());
         let (one, two) = (scope("one"), scope("two"));
         let mut tell = |scope: &Arc<Scope>, round, event| {
             operator.apply(Heard { scope: Arc::clone(scope), round, event });

@@ -191,16 +191,18 @@ fn no_rule_reads_a_field_without_a_type() {
 
 #[test]
 fn the_definition_is_small() {
-    let bytes = serde_json::to_string(&crd()).unwrap().len();
-    assert!(bytes < CRD_BYTES_MAX, "{bytes} bytes");
-    assert!(crd_yaml().len() < CRD_BYTES_MAX);
+    for crd in [crd(), snapshot_crd()] {
+        let bytes = serde_json::to_string(&crd).unwrap().len();
+        assert!(bytes < CRD_BYTES_MAX, "{bytes} bytes");
+        assert!(serde_yaml::to_string(&crd).unwrap().len() < CRD_BYTES_MAX);
+    }
 }
 
 /// `make generate` writes the file.
 #[test]
 fn the_reference_holds_what_is_generated() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/crd.md");
-    let generated = reference(&[crd()]);
+    let generated = reference(&[crd(), snapshot_crd()]);
     for row in [
         "| `spec.replicas` | integer, 1 to 32768 | `1` |",
         "| `spec.pipeline[].source.files.uri` | string, at most 1024 characters | needed |",
@@ -222,14 +224,36 @@ fn the_reference_holds_what_is_generated() {
 /// `make generate` writes the file.
 #[test]
 fn the_chart_holds_what_is_generated() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../charts/weir-crds/templates/statefuljobs.weir.dev.yaml");
-    let generated = chart_yaml();
-    assert!(generated.contains("helm.sh/resource-policy: keep"));
-    assert!(!generated.contains("{{"), "Helm would read it as a template");
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(&file, &generated).unwrap();
+    for crd in [crd(), snapshot_crd()] {
+        let name = crd.metadata.name.clone().unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(format!("../charts/weir-crds/templates/{name}.yaml"));
+        let generated = chart_yaml(crd);
+        assert!(generated.contains("helm.sh/resource-policy: keep"));
+        assert!(!generated.contains("{{"), "Helm would read it as a template");
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&file, &generated).unwrap();
+        }
+        let kept = fs::read_to_string(&file).unwrap();
+        assert_eq!(kept, generated, "run: make generate");
     }
-    let kept = fs::read_to_string(&file).unwrap();
-    assert_eq!(kept, generated, "run: make generate");
+}
+
+#[test]
+fn a_snapshot_has_its_names_and_its_job_is_fixed() {
+    let crd = serde_json::to_value(snapshot_crd()).unwrap();
+    assert_eq!(crd["metadata"]["name"], "jobsnapshots.weir.dev");
+    assert_eq!(crd["spec"]["names"]["shortNames"], json!(["jsnap"]));
+    let version = &crd["spec"]["versions"][0];
+    assert_eq!(version["subresources"]["status"], json!({}));
+    let schema = &version["schema"]["openAPIV3Schema"];
+    let spec = &schema["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["jobRef"]));
+    assert_eq!(spec["properties"]["deletionPolicy"]["default"], "Delete");
+    let job = &spec["properties"]["jobRef"];
+    assert_eq!(job["x-kubernetes-validations"][0]["rule"], "self == oldSelf");
+    check_structural("", schema);
+    let snapshot = json!({"jobRef": {"name": "flights"}});
+    let spec: crate::JobSnapshotSpec = serde_json::from_value(snapshot).unwrap();
+    assert_eq!(spec.deletion_policy, crate::DeletionPolicy::Delete);
 }

@@ -11,7 +11,6 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
         "spec.restoreFrom" => &["takeOver"],
         "spec.worker" => &["podTemplate"],
         "spec.state" => &["disk"],
-        "spec.checkpoint" => &["snapshots"],
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],
         "spec.pipeline[].source.files" => &["csv", "follow"],

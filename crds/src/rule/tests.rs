@@ -90,6 +90,7 @@ const GROUPS_SET: &str = "state.keyGroups is fixed for the job's life";
 const URI: &str = "in a cluster a uri begins with s3:// or file://; relative ones serve `weir run`";
 const RESTORE: &str = "restoreFrom is exactly one of snapshotRef and uri";
 const RESTORE_STORE: &str = "store stands beside uri; a JobSnapshot knows its store";
+const SCHEDULE: &str = "schedule has five fields: minute hour day month weekday";
 const MEMORY: &str = "memory is a quantity of at least 1Mi";
 const INTERVAL: &str = "interval is at least 100ms";
 const TIMEOUT: &str = "timeout is at least 100ms";
@@ -130,6 +131,12 @@ fn cases() -> Vec<Case> {
 }
 
 fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
+    for (schedule, said) in
+        [("0 3 * * *", None), ("*/5 1,2 1-7 jan  mon", None), ("0 3 * *  ", Some(SCHEDULE))]
+    {
+        let value = json!({"schedule": schedule, "timeZone": "Europe/Vienna", "retained": 2});
+        add("/spec/checkpoint".into(), json!({"snapshots": value}), said);
+    }
     let restore = |value| ("/spec/restoreFrom".to_owned(), value);
     for (value, said) in [
         (json!({"snapshotRef": {"name": "monday"}}), None),

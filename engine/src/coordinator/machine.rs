@@ -352,9 +352,7 @@ impl Machine {
             Event::Target(target) => self.retarget(target, &mut effects),
             Event::Ask(wish) => self.asked.ask(wish),
             Event::Wish(wishes) => self.naming.wish(wishes),
-            Event::SnapshotNamed(name, Some(kept)) => self.naming.named(name, kept),
-            // Another checkpoint gets the name.
-            Event::SnapshotNamed(_, None) => {}
+            Event::SnapshotNamed(name, kept) => self.naming.named(name, kept),
             Event::SnapshotDropped(name) => self.naming.dropped(&name),
             Event::SnapshotHeld(name, why) => self.naming.held(name, why),
             Event::Heard(link, heard) => self.heard(link, heard, now, &mut effects),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use kube::api::DynamicObject;
 use serde_json::json;
 use weir_crds::{StatefulJob, StatefulJobStatus};
@@ -13,8 +14,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::names;
 use super::plan::{Wanted, Wish};
+use super::snapshots::timed::Timed;
 use super::template::{Source, Template};
-use crate::translate;
+use crate::schedule::{BadSchedule, Schedule};
+use crate::translate::{self, RestoreFrom};
 
 /// Of a resource that cannot be read.
 const CHANGE_MAX: Duration = Duration::from_secs(600);
@@ -29,6 +32,8 @@ pub(crate) struct Declared {
     pub(crate) wish: Wish,
     /// The last wish for a checkpoint at once.
     pub(crate) asked: Option<String>,
+    /// When it was made.
+    pub(crate) created_at: DateTime<Utc>,
     /// When its deletion was asked for, in seconds since 1970.
     pub(crate) deleted_at: Option<i64>,
     pub(crate) has_finalizer: bool,
@@ -52,6 +57,10 @@ pub(crate) struct DeclaredJob {
     pub(crate) state: State,
     pub(crate) template: Template,
     pub(crate) wanted: Wanted,
+    /// Whose state it begins from.
+    pub(crate) restore_from: Option<RestoreFrom>,
+    /// Snapshots by the clock.
+    pub(crate) timed: Option<Timed>,
 }
 
 /// Where a job's state is.
@@ -93,6 +102,11 @@ impl Declared {
         let status = object.data.get("status").cloned().unwrap_or_default();
         Some(Self {
             resource_version: version(metadata.resource_version.as_deref()),
+            created_at: metadata
+                .creation_timestamp
+                .as_ref()
+                .and_then(|time| DateTime::from_timestamp(time.0.as_second(), 0))
+                .unwrap_or_default(),
             deleted_at: metadata.deletion_timestamp.as_ref().map(|time| time.0.as_second()),
             has_finalizer: finalizers.into_iter().any(|name| name == names::FINALIZER),
             suspend: spec.is_some_and(|spec| spec.suspend),
@@ -147,8 +161,14 @@ impl DeclaredJob {
             restart: wish.restart.as_deref(),
             default_image: &defaults.image,
         })?;
-        let wanted = Wanted { form: form(&spec, &state), target: Target::of(&spec) };
-        Ok(Self { spec, state, template, wanted })
+        let restore_from = translate::restore_from(job);
+        let wanted = Wanted {
+            form: form(&spec, &state),
+            origin: xxh3_64(format!("{restore_from:?}").as_bytes()),
+            target: Target::of(&spec),
+        };
+        let timed = timed(job).map_err(|error| format!("spec.checkpoint.snapshots.{error}"))?;
+        Ok(Self { spec, state, template, wanted, restore_from, timed })
     }
 }
 
@@ -182,6 +202,14 @@ impl State {
         };
         Ok(Self { uri, store: translate::store(spec.store.as_ref()) })
     }
+}
+
+/// When the job wants snapshots.
+fn timed(job: &StatefulJob) -> Result<Option<Timed>, BadSchedule> {
+    let Some(declared) = &job.spec.checkpoint.snapshots else { return Ok(None) };
+    let schedule = Schedule::parse(&declared.schedule, &declared.time_zone)?;
+    let retained = usize::try_from(declared.retained).unwrap_or(usize::MAX);
+    Ok(Some(Timed { schedule, retained }))
 }
 
 /// A hash of what a coordinator cannot change while it runs.

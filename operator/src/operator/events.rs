@@ -7,6 +7,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use weir_crds::{Phase, StatefulJobStatus};
 
 use super::declared::Declared;
+use super::snapshots::Snapshot;
 
 /// Longest note; an API server takes 1024 bytes.
 const NOTE_CHARS_MAX: usize = 900;
@@ -43,7 +44,26 @@ impl Events {
         self.publish(declared, EventType::Warning, reason, note).await;
     }
 
+    /// The same, about a snapshot.
+    pub(crate) async fn warn_snapshot(&self, snapshot: &Snapshot, reason: &str, note: &str) {
+        let Snapshot { name, namespace, uid, .. } = snapshot;
+        let about = reference("JobSnapshot", name, namespace, uid);
+        self.publish_about(about, EventType::Warning, reason, note).await;
+    }
+
     async fn publish(&self, declared: &Declared, type_: EventType, reason: &str, note: &str) {
+        let Declared { name, namespace, uid, .. } = declared;
+        let about = reference("StatefulJob", name, namespace, uid);
+        self.publish_about(about, type_, reason, note).await;
+    }
+
+    async fn publish_about(
+        &self,
+        about: ObjectReference,
+        type_: EventType,
+        reason: &str,
+        note: &str,
+    ) {
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -51,17 +71,20 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        let job = ObjectReference {
-            api_version: Some("weir.dev/v1alpha1".to_owned()),
-            kind: Some("StatefulJob".to_owned()),
-            name: Some(declared.name.clone()),
-            namespace: Some(declared.namespace.clone()),
-            uid: Some(declared.uid.clone()),
-            ..ObjectReference::default()
-        };
-        if let Err(error) = self.0.publish(&event, &job).await {
+        if let Err(error) = self.0.publish(&event, &about).await {
             // An event is a courtesy; in a namespace that ends none can be made.
-            tracing::info!(job = declared.name, "no event {reason}: {error}");
+            tracing::info!(about = about.name, "no event {reason}: {error}");
         }
+    }
+}
+
+fn reference(kind: &str, name: &str, namespace: &str, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("weir.dev/v1alpha1".to_owned()),
+        kind: Some(kind.to_owned()),
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
     }
 }

@@ -16,12 +16,14 @@ use weir_runtime::clock::{self, Instant};
 use super::cluster;
 use super::declared::{Declared, version};
 use super::events::Events;
+use super::keeper::Keeper;
 use super::meters::JobMeter;
 use super::names;
 use super::plan::{self, Action, Deletion, End, Fit, Observed, Runner as Shown, Wish};
 use super::pods::Pods;
 use super::runner::{self, Ground, Runner};
 use super::serving::Labels;
+use super::snapshots::Snapshots;
 use super::status::{self, Seen};
 
 /// Numbers in a status are written no more often than this.
@@ -41,6 +43,7 @@ pub(crate) struct JobTask {
     meter: JobMeter,
     declared: watch::Receiver<Arc<Declared>>,
     pods: watch::Receiver<Pods>,
+    keeper: Keeper,
     runner: Option<Runner>,
     started: Instant,
     fit: Option<Fit>,
@@ -66,23 +69,31 @@ pub(crate) struct JobTask {
 }
 
 /// The pause after something that failed.
-struct Retry {
+pub(crate) struct Retry {
     pause: Duration,
     until: Option<Instant>,
 }
 
 impl Retry {
-    fn is_over(&self, now: Instant) -> bool {
+    pub(crate) fn new() -> Self {
+        Self { pause: PAUSE_FIRST, until: None }
+    }
+
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now >= until)
     }
 
-    fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         self.until = Some(now + self.pause);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    fn reset(&mut self) {
-        *self = Self { pause: PAUSE_FIRST, until: None };
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new();
     }
 }
 
@@ -92,6 +103,7 @@ impl JobTask {
         events: Events,
         declared: watch::Receiver<Arc<Declared>>,
         pods: watch::Receiver<Pods>,
+        snapshots: watch::Receiver<Snapshots>,
     ) -> Self {
         let (status, status_version, wish, meter) = {
             let first = declared.borrow();
@@ -104,12 +116,14 @@ impl JobTask {
             let is_same = status.observed_generation == wish.generation;
             is_same && restart == wish.restart.as_ref() && status::is_ready(&status)
         });
+        let keeper = Keeper::new(ground.clone(), events.clone(), snapshots);
         Self {
             ground,
             events,
             meter,
             declared,
             pods,
+            keeper,
             runner: None,
             started: clock::now(),
             fit: None,
@@ -117,7 +131,7 @@ impl JobTask {
             status,
             status_version,
             written: None,
-            retry: Retry { pause: PAUSE_FIRST, until: None },
+            retry: Retry::new(),
             changing: None,
             recovering: None,
             reached,
@@ -146,6 +160,7 @@ impl JobTask {
             let seen = if acted { self.observe(&declared) } else { seen };
             self.label(&declared, &seen).await;
             self.show(&declared, &seen).await;
+            let acted = self.keeper.keep(&declared, &seen, self.runner.as_ref()).await || acted;
             if !acted {
                 self.wait().await;
             }
@@ -473,7 +488,8 @@ impl JobTask {
         };
         let deletion = self.declared.borrow().deleted_at.map(|_| clock::now() + PAUSE_MAX);
         let settled = Some(self.started + SETTLE_MAX);
-        let due = [retry, late, unready, shown, deletion, settled];
+        let kept = self.keeper.due();
+        let due = [retry, late, unready, shown, deletion, settled, kept];
         let due = due.into_iter().flatten().filter(|due| *due > clock::now()).min();
         let due = async {
             match due {
@@ -490,6 +506,7 @@ impl JobTask {
         let is_over = tokio::select! {
             changed = self.declared.changed() => changed.is_err(),
             changed = self.pods.changed() => changed.is_err(),
+            () = self.keeper.changed() => false,
             () = runner => false,
             () = due => false,
         };

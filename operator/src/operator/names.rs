@@ -11,6 +11,15 @@ pub(crate) const FINALIZER_MANAGER: &str = "weir-operator-finalizer";
 /// Finalizer of jobs whose state goes with them.
 pub(crate) const FINALIZER: &str = "weir.dev/state";
 
+/// Finalizer of snapshots that are given up with their resource.
+pub(crate) const SNAPSHOT_FINALIZER: &str = "weir.dev/snapshot";
+/// Field manager of a snapshot's finalizer and annotation.
+pub(crate) const SNAPSHOT_MANAGER: &str = "weir-operator-snapshot";
+/// Annotation of snapshots: where their state lies.
+pub(crate) const BOUND: &str = "weir.dev/bound";
+/// Label of snapshots: the job whose schedule made them.
+pub(crate) const SCHEDULE: &str = "weir.dev/schedule";
+
 /// Label of everything that the operator makes.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "weir");
 /// Label of pods: which part they play.

@@ -55,6 +55,8 @@ pub(crate) struct Deletion {
 pub(crate) struct Wanted {
     /// A hash of what a coordinator cannot change while it runs.
     pub(crate) form: u64,
+    /// A hash of whose state it begins from: without effect once it has begun.
+    pub(crate) origin: u64,
     /// What it can.
     pub(crate) target: Target,
 }
@@ -202,7 +204,8 @@ fn plan_live(seen: &Observed, wanted: &Wanted, live: &Live) -> Vec<Action> {
     if seen.suspend {
         return vec![Action::Suspend];
     }
-    if live.wanted.form == wanted.form {
+    let has_begun = live.shows.is_ok();
+    if live.wanted.form == wanted.form && (has_begun || live.wanted.origin == wanted.origin) {
         let differs = live.wanted.target != wanted.target;
         return if differs { vec![Action::Retarget(wanted.target)] } else { Vec::new() };
     }

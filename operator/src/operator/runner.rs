@@ -12,8 +12,9 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use weir_engine::coordinator::begin::fresh::{self, FreshError};
+use weir_engine::coordinator::begin::restore::Origin;
 use weir_engine::coordinator::begin::{
-    BeginError, Begun, Job, Request, begin, check_fit, present_owner,
+    BeginError, Begun, Job, Request, begin, check_fit, is_untouched, present_owner,
 };
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outside, Target, Wanted as Order, run_job};
@@ -21,7 +22,8 @@ use weir_engine::coordinator::snapshots::Wishes;
 use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::network::tls::{Tls, TlsError};
-use weir_engine::objects::{Objects, RealObjects, SecretObjects, place};
+use weir_engine::objects::{Objects, RealObjects, SecretObjects, is_same_store, place};
+use weir_engine::pipeline::spec::StoreSpec;
 use weir_runtime::clock;
 use weir_runtime::task::{self, Task};
 use weir_state::journal::record::Authority;
@@ -34,10 +36,13 @@ use super::meters::Meters;
 use super::plan::{End, Live, Runner as Shown, Wanted, Wish};
 use super::pods::Pods;
 use super::secrets::{self, Identity, KubeSecrets, SecretError};
+use super::snapshots::Snapshot;
+use super::snapshots::attend::snapshots_in;
 use super::status;
 use super::template::{Template, owner};
 use crate::credentials::SecretStore;
 use crate::exit::chain;
+use crate::translate::RestoreFrom;
 
 /// How often a running job's certificates are looked at.
 const IDENTITY_EVERY: Duration = Duration::from_secs(6 * 3_600);
@@ -65,6 +70,7 @@ pub(crate) struct Runner {
     order: watch::Sender<Order>,
     target: watch::Sender<Target>,
     asked: watch::Sender<u64>,
+    wishes: watch::Sender<Wishes>,
     template: watch::Sender<Arc<Template>>,
     shows: watch::Receiver<Shows>,
     _task: Task<()>,
@@ -80,7 +86,7 @@ enum Shows {
 
 /// Why a job can't begin now.
 #[derive(Debug, thiserror::Error)]
-enum RunnerError {
+pub(crate) enum RunnerError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("the certificates cannot be used")]
@@ -91,6 +97,19 @@ enum RunnerError {
     Uri(String),
     #[error("spec.state.uri: the state cannot be used")]
     State(#[source] StoreError),
+    #[error(
+        "spec.restoreFrom.snapshotRef: there is no JobSnapshot {0} in this namespace; make it, or name \
+         another one"
+    )]
+    NoSnapshot(String),
+    #[error("spec.restoreFrom.snapshotRef: JobSnapshot {0} is not ready yet")]
+    NotReady(String),
+    #[error("JobSnapshot {name} cannot be looked for")]
+    Snapshot {
+        name: String,
+        #[source]
+        cause: Box<kube::Error>,
+    },
     #[error("the earlier owner {owner} cannot be looked for")]
     Owner {
         owner: String,
@@ -111,6 +130,7 @@ impl Runner {
         let (order, ordered) = watch::channel(if suspend { Order::Suspend } else { Order::Run });
         let (target, wanted) = watch::channel(job.wanted.target);
         let (asked, wishes) = watch::channel(asked_number(declared.asked.as_ref()));
+        let (wish_snapshots, wished) = watch::channel(Wishes::new());
         let (template, form) = watch::channel(Arc::new(job.template.clone()));
         let (show, shows) = watch::channel(Shows::Beginning(status::BEGINS.to_owned()));
         let course = Course {
@@ -120,6 +140,7 @@ impl Runner {
             ordered,
             wanted,
             asked: wishes,
+            wished,
             form,
             pods,
             show,
@@ -131,6 +152,7 @@ impl Runner {
             order,
             target,
             asked,
+            wishes: wish_snapshots,
             template,
             shows,
             _task: task::spawn(course.run()),
@@ -165,6 +187,15 @@ impl Runner {
         });
     }
 
+    /// Which snapshots are to be there.
+    pub(crate) fn wish(&self, wishes: Wishes) {
+        self.wishes.send_if_modified(|before| {
+            let differs = *before != wishes;
+            *before = wishes;
+            differs
+        });
+    }
+
     pub(crate) fn retarget(&mut self, target: Target) {
         self.wanted.target = target;
         self.target.send_replace(target);
@@ -191,6 +222,7 @@ struct Course {
     ordered: watch::Receiver<Order>,
     wanted: watch::Receiver<Target>,
     asked: watch::Receiver<u64>,
+    wished: watch::Receiver<Wishes>,
     form: watch::Receiver<Arc<Template>>,
     pods: watch::Receiver<Pods>,
     show: watch::Sender<Shows>,
@@ -236,7 +268,7 @@ impl Course {
         // Whoever is to suspend from the start has to hear of it.
         wanted.mark_changed();
         let (target, asked) = (self.wanted.clone(), self.asked.clone());
-        let (_wish, snapshots) = watch::channel(Wishes::new());
+        let snapshots = self.wished.clone();
         let outside = Outside { wanted, target, asked, snapshots, status, print: Box::new(Log) };
         let running = Box::pin(run_job(job, &mut cluster, outside));
         let show = async {
@@ -328,6 +360,7 @@ async fn request(
     let objects = objects(ground, &declared.namespace);
     let place = state_place(&*objects, &job.state).await?;
     let root = Root::new(place);
+    let origin = origin(ground, declared, job, &root, &*objects).await?;
     let authority = authority(ground, declared, &root).await?;
     let identity = identity(ground, declared).await?;
     let tls = Tls::new(&identity.pem)?;
@@ -343,7 +376,7 @@ async fn request(
         objects,
         network: GrpcNetwork::secured(Arc::clone(&tls), listen),
         token: identity.token,
-        origin: None,
+        origin,
     };
     Ok((request, tls))
 }
@@ -357,18 +390,59 @@ async fn identity(ground: &Ground, declared: &Declared) -> Result<Identity, Secr
     secrets::identity(&ground.client, &ground.namespace, &whom).await
 }
 
-fn objects(ground: &Ground, namespace: &str) -> Arc<dyn Objects> {
+pub(crate) fn objects(ground: &Ground, namespace: &str) -> Arc<dyn Objects> {
     let secrets: Api<Secret> = Api::namespaced(ground.client.clone(), namespace);
     let secrets = Arc::new(SecretStore::new(Arc::new(KubeSecrets(secrets))));
     Arc::new(SecretObjects { real: RealObjects { base_folder: PathBuf::from("/") }, secrets })
 }
 
 async fn state_place(objects: &dyn Objects, state: &State) -> Result<Place, RunnerError> {
-    if state.uri.starts_with("s3://") {
-        let place = place(objects, &state.uri, &state.store);
+    place_of(objects, &state.uri, &state.store).await
+}
+
+/// The folder of a state.
+pub(crate) async fn place_of(
+    objects: &dyn Objects,
+    uri: &str,
+    store: &StoreSpec,
+) -> Result<Place, RunnerError> {
+    if uri.starts_with("s3://") {
+        let place = place(objects, uri, store);
         return place.map_err(|error| RunnerError::Uri(error.to_string()));
     }
-    open(&state.uri, &StoreOptions::default()).await.map_err(RunnerError::State)
+    open(uri, &StoreOptions::default()).await.map_err(RunnerError::State)
+}
+
+/// Whose state the job begins from, if it has none of its own.
+async fn origin(
+    ground: &Ground,
+    declared: &Declared,
+    job: &DeclaredJob,
+    root: &Root,
+    objects: &dyn Objects,
+) -> Result<Option<Origin>, RunnerError> {
+    let Some(from) = &job.restore_from else { return Ok(None) };
+    if !is_untouched(root).await? {
+        return Ok(None);
+    }
+    let (uri, store, snapshot) = match from {
+        RestoreFrom::Uri(uri, store) => (uri.clone(), store.clone(), None),
+        RestoreFrom::Snapshot(name) => {
+            let api = snapshots_in(&ground.client, &declared.namespace);
+            let found = api.get_opt(name).await.map_err(|cause| RunnerError::Snapshot {
+                name: name.clone(),
+                cause: Box::new(cause),
+            })?;
+            let found = found.as_ref().and_then(Snapshot::of);
+            let found = found.ok_or_else(|| RunnerError::NoSnapshot(name.clone()))?;
+            let in_journal = found.in_journal();
+            let bound = found.bound.ok_or_else(|| RunnerError::NotReady(name.clone()))?;
+            (bound.uri, bound.store, Some(in_journal))
+        }
+    };
+    let root = Root::new(place_of(objects, &uri, &store).await?);
+    let same_store = is_same_store((&uri, &store), (&job.state.uri, &job.state.store));
+    Ok(Some(Origin { root, snapshot, same_store }))
 }
 
 /// Who owns the state of a job of this cluster.

@@ -25,6 +25,8 @@ pub(super) struct Naming {
     /// Names that the open checkpoint gets.
     open: BTreeSet<String>,
     waiting: Vec<Waiting>,
+    /// Names whose record is being written.
+    recording: BTreeSet<String>,
     /// Why a snapshot that is to go is still there.
     held: BTreeMap<String, String>,
     retry_at: Option<Instant>,
@@ -53,8 +55,10 @@ impl Naming {
     /// Names that no checkpoint has, or is about to get.
     fn missing(&self) -> BTreeSet<String> {
         let keep = self.wishes.iter().filter(|(_, wish)| **wish == Wish::Keep).map(|its| its.0);
-        let is_on_its_way =
-            |name: &str| self.waiting.iter().any(|waiting| waiting.names.contains(name));
+        let is_on_its_way = |name: &str| {
+            self.recording.contains(name)
+                || self.waiting.iter().any(|waiting| waiting.names.contains(name))
+        };
         keep.filter(|name| !self.kept.contains_key(*name) && !is_on_its_way(name))
             .cloned()
             .collect()
@@ -97,11 +101,17 @@ impl Naming {
         let named = |Waiting { checkpoint, names, .. }| {
             names.into_iter().map(move |name| (name, checkpoint))
         };
-        visible.into_iter().flat_map(named).collect()
+        let visible: Vec<_> = visible.into_iter().flat_map(named).collect();
+        self.recording.extend(visible.iter().map(|(name, _)| name.clone()));
+        visible
     }
 
-    pub(super) fn named(&mut self, name: String, kept: Kept) {
-        self.kept.insert(name, kept);
+    /// None: its checkpoint is no longer kept, and another one gets the name.
+    pub(super) fn named(&mut self, name: String, kept: Option<Kept>) {
+        self.recording.remove(&name);
+        if let Some(kept) = kept {
+            self.kept.insert(name, kept);
+        }
     }
 
     pub(super) fn dropped(&mut self, name: &str) {

@@ -18,9 +18,9 @@ use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::sim::{NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
 use weir_engine::pipeline::spec::{JobSpec, StoreSpec};
-use weir_runtime::clock;
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{Fault, Planned, SimStore, SimStoreSettings};
+use weir_runtime::{clock, random};
 use weir_state::journal::record::Authority;
 use weir_state::journal::{Journal, JournalError, Root};
 use weir_state::names::SinkFile;
@@ -203,6 +203,8 @@ impl World {
                 life.has_snapshot()
             })
             .await?;
+        // It goes on for a while: what it writes then is the fork's to write.
+        clock::sleep(Duration::from_millis(random::below(300))).await;
         life.kill();
         // What it had sent lands.
         clock::sleep(Duration::from_secs(5)).await;

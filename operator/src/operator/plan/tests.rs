@@ -14,6 +14,7 @@ pub(crate) fn wanted(form: u64, replicas: u32) -> Wanted {
     };
     Wanted {
         form,
+        origin: 0,
         target: Target { replicas, slots: 1, checkpoint, rescale: RescalePolicy::default() },
     }
 }
@@ -214,4 +215,14 @@ fn a_deletion_ends_in_each_case() {
     check("late", stuck, &[DeletePods, RemoveFinalizer]);
     let wrong = Observed { wanted: Err(why()), suspend: true, ..delete(false, false) };
     check("a wrong resource", wrong, &[DeleteState]);
+}
+
+/// Whose state a job begins from matters until it has begun.
+#[test]
+fn another_origin_is_taken_over_by_a_job_that_has_not_begun_and_by_no_other() {
+    let elsewhere = || Ok(Wanted { origin: 7, ..wanted(1, 2) });
+    check("it runs", Observed { wanted: elsewhere(), ..steady() }, &[]);
+    let runner = waiting(1);
+    let actions = [Action::Drop, Action::Start { suspend: false }];
+    check("it has not begun", Observed { wanted: elsewhere(), runner, ..steady() }, &actions);
 }
