@@ -45,8 +45,10 @@ fn defaults_stand_in_the_schema() {
         ("spec.checkpoint.tolerableFailures", Value::Null),
         (
             "spec.failover",
-            json!({"timeout": "5s", "restarts": 10, "within": "10m", "minSurvivors": "50%"}),
+            json!({"timeout": "5s", "restarts": 10, "within": "10m", "minSurvivors": "50%",
+                "readyAfter": "1m"}),
         ),
+        ("spec.rescale", json!({"deadline": "10m", "cooldown": "0s"})),
         ("spec.failover.timeout", json!("5s")),
         ("spec.failover.restarts", json!(10)),
         ("spec.failover.within", json!("10m")),

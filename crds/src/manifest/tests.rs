@@ -166,7 +166,8 @@ spec:
   suspend: true
   state: {uri: s3://bucket/folder, keyGroups: 32768, memory: 64Mi, store: {endpoint: "http://x", region: r, allowHttp: true, pathStyle: true, secretRef: {name: s}}}
   checkpoint: {interval: 100ms, timeout: 1m, minPause: 1s, retained: 1, tolerableFailures: 0}
-  failover: {timeout: 1s, restarts: 0, within: 1h, minSurvivors: 100%}
+  failover: {timeout: 1s, restarts: 0, within: 1h, minSurvivors: 100%, readyAfter: 0s}
+  rescale: {deadline: 1m, cooldown: 30s}
   pipeline:
     - id: lines
       source:

@@ -95,6 +95,7 @@ const MEMORY: &str = "memory is a quantity of at least 1Mi";
 const INTERVAL: &str = "interval is at least 100ms";
 const TIMEOUT: &str = "timeout is at least 100ms";
 const WITHIN: &str = "within is at least 1s";
+const DEADLINE: &str = "deadline is at least 1s";
 const VERB: &str = "a step has exactly one verb: source, filter, select, union, aggregate or sink";
 const TUMBLE: &str = "tumble is at least 1ms";
 const OFFSET: &str = "offset is shorter than tumble";
@@ -198,6 +199,8 @@ fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) 
         ("0100ms", Some(WITHIN)),
     ] {
         add("/spec/failover".into(), json!({"within": time}), message);
+        let message = message.map(|_| DEADLINE);
+        add("/spec/rescale".into(), json!({"deadline": time}), message);
     }
 }
 

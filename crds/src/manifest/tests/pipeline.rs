@@ -10,7 +10,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         "image: x",
         "args: [a]",
         "compaction: {mode: Remote}",
-        "rescale: {cooldown: 1s}",
         "upgrade: {discard: []}",
         "sql: select 1",
     ];
@@ -19,7 +18,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         check_spec(field, &[&later(&format!(".{name}"), &format!("`{name}`"))]);
     }
     check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
-    check_spec("failover: {readyAfter: 1s}", &[&later(".failover.readyAfter", "`readyAfter`")]);
     let overlay = "worker: {podTemplate: {}}";
     check_spec(overlay, &[&later(".worker.podTemplate", "`podTemplate`")]);
     for verb in [
