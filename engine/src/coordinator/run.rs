@@ -222,13 +222,7 @@ impl Run {
     }
 
     async fn next(&mut self, cluster: &mut dyn Cluster, wait: Option<Instant>) -> Wake {
-        let deadline = self.machine.deadline().into_iter().chain(wait).min();
-        let due = async {
-            match deadline {
-                Some(deadline) => clock::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = self.machine.deadline().into_iter().chain(wait).min();
         tokio::select! {
             biased;
             Ok(()) = self.wanted.changed(), if !self.is_suspended => Wake::Wanted,
@@ -238,7 +232,7 @@ impl Run {
             Some((link, heard)) = self.heard.recv() => Wake::Event(Event::Heard(link, heard)),
             () = cluster.changed() => Wake::Cluster,
             through = self.performer.deleted() => Wake::Deleted(through),
-            () = due => Wake::Event(Event::Tick),
+            () = clock::sleep_until_some(due) => Wake::Event(Event::Tick),
             // Whatever was overlooked is seen then: also workers that have ended without a sign.
             () = clock::sleep_until(self.next_status) => Wake::Status,
         }

@@ -220,17 +220,11 @@ pub(crate) enum Event {
 }
 
 async fn stages_event(stages: &mut Stages, broken: Option<&(Instant, StageError)>) -> Event {
-    let grace = async {
-        match broken {
-            Some((until, _)) => clock::sleep_until(*until).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         biased;
         Some(report) = stages.reports.recv() => Event::Report(report),
         Some(ended) = stages.tasks.next() => Event::Ended(ended),
-        () = grace => Event::GraceOver,
+        () = clock::sleep_until_some(broken.map(|its| its.0)) => Event::GraceOver,
         else => std::future::pending().await,
     }
 }

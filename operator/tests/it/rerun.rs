@@ -3,7 +3,7 @@
 use weir_state::ids::Generation;
 use weir_state::names::ObjectNamer;
 
-use crate::command::{Folder, counting, until};
+use crate::command::{Folder, assert_counted, counting, counting_begun, until};
 
 const ROWS: u64 = 20_000;
 
@@ -84,10 +84,7 @@ fn a_second_run_on_one_folder_names_the_first() {
 
 #[test]
 fn a_suspended_job_goes_on_where_it_was() {
-    let folder = Folder::new();
-    folder.write("job.yaml", &counting("counts", ROWS, Some(10_000)));
-    let mut first = folder.start(&["run", "job.yaml"]);
-    until("output is committed", || !folder.files("out").is_empty());
+    let (folder, mut first) = counting_begun(ROWS);
     first.signal("INT");
     assert_eq!(first.wait(), Some(130), "{}", first.stderr());
     let said = first.stderr();
@@ -99,22 +96,15 @@ fn a_suspended_job_goes_on_where_it_was() {
     assert!(shown.contains("\n  events was read up to split "), "{shown}");
 
     folder.weir(&["run", "job.yaml"]).check(0, &["job counts finished"]);
-    let whole = Folder::new();
-    whole.write("job.yaml", &counting("counts", ROWS, None));
-    whole.weir(&["run", "job.yaml"]).check(0, &[]);
-    assert_eq!(folder.rows("out"), whole.rows("out"));
+    assert_counted(&folder, ROWS);
 }
 
 #[test]
 fn an_unfinished_job_refuses_a_changed_window_and_takes_a_new_step() {
-    let folder = Folder::new();
-    let manifest = counting("counts", ROWS, Some(10_000));
-    folder.write("job.yaml", &manifest);
-    let mut first = folder.start(&["run", "job.yaml"]);
-    until("output is committed", || !folder.files("out").is_empty());
+    let (folder, mut first) = counting_begun(ROWS);
     first.signal("TERM");
     assert_eq!(first.wait(), Some(130));
-
+    let manifest = counting("counts", ROWS, Some(10_000));
     folder.write("job.yaml", &manifest.replace("1s", "2s"));
     folder.weir(&["run", "job.yaml"]).check(2, &["spec.pipeline[1]", "step counts", "--fresh"]);
     folder.write(

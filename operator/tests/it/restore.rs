@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::command::{Folder, counting, until};
+use crate::command::{Folder, counting, counting_begun};
 
 const ROWS: u64 = 20_000;
 
@@ -15,10 +15,7 @@ fn second(sink: &str) -> String {
 
 /// A job that was stopped in the middle; what it wrote is in `out`.
 fn stopped() -> Folder {
-    let folder = Folder::new();
-    folder.write("job.yaml", &counting("counts", ROWS, Some(10_000)));
-    let mut first = folder.start(&["run", "job.yaml"]);
-    until("output is committed", || !folder.files("out").is_empty());
+    let (folder, mut first) = counting_begun(ROWS);
     first.signal("INT");
     assert_eq!(first.wait(), Some(130), "{}", first.stderr());
     folder

@@ -158,11 +158,11 @@ mod tests {
         all
     }
 
-    fn piece(number: u32) -> Piece {
+    fn piece(run: &str, number: u32) -> Piece {
         Piece {
             step: "out".to_owned(),
             folder: "rows".to_owned(),
-            staged: format!("_weir/RUN/g1/out-{number}.staged"),
+            staged: format!("_weir/{run}/g1/out-{number}.staged"),
             final_name: format!("out-{number}.ndjson"),
             rows: 1,
             bytes: 4,
@@ -188,7 +188,7 @@ mod tests {
         journal.append(Entry::Plan(Plan { pipeline, ..Plan::default() })).await.unwrap();
         let generation = NewGeneration { number: 1, ..NewGeneration::default() };
         journal.append(Entry::Generation(generation)).await.unwrap();
-        let committed = Piece { staged: piece(1).staged.replace("RUN", &run), ..piece(1) };
+        let committed = piece(&run, 1);
         let pieces = vec![committed.clone()];
         let id = CheckpointId(1);
         let checkpoint = CompletedCheckpoint { id, pieces, retained: 1, ..Default::default() };
@@ -198,9 +198,9 @@ mod tests {
             async move { store.put(&Path::from(name), "row\n".into()).await.unwrap() }
         };
         put(format!("rows/{}", committed.staged)).await;
-        put(format!("rows/{}", piece(2).staged.replace("RUN", &run))).await;
+        put(format!("rows/{}", piece(&run, 2).staged)).await;
         // Another job's, in the same folder.
-        put(format!("rows/{}", piece(3).staged.replace("RUN", "0ther"))).await;
+        put(format!("rows/{}", piece("0ther", 3).staged)).await;
         let objects = One(Arc::clone(&store));
         let stranger = delete_state("j", None, &root, "they", &objects).await.unwrap_err();
         assert!(matches!(stranger, FreshError::Journal(JournalError::OwnedElsewhere { .. })));
