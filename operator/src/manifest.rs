@@ -15,7 +15,9 @@ use crate::translate::{self, RestoreFrom};
 /// A manifest that was read.
 #[derive(Debug)]
 pub(crate) struct Manifest {
-    /// The job, if anything sound is left of it.
+    /// The resource, if anything sound is left of it.
+    pub(crate) job: Option<StatefulJob>,
+    /// The same, as the engine takes it.
     pub(crate) spec: Option<JobSpec>,
     /// It is to wait until this is set back.
     pub(crate) suspend: bool,
@@ -58,7 +60,7 @@ impl Manifest {
         let restore_from = job.as_ref().and_then(translate::restore_from);
         let from = from.unwrap_or_default();
         let steps = from.into_iter().filter_map(|step: usize| steps.get(step).copied()).collect();
-        Self { spec, suspend, restore_from, base_folder, problems, steps }
+        Self { job, spec, suspend, restore_from, base_folder, problems, steps }
     }
 
     /// Looks at the sources and checks what is left with their columns. Gives what could not be
@@ -113,6 +115,7 @@ mod tests {
     #[test]
     fn paths_name_the_steps_of_the_manifest() {
         let manifest = Manifest {
+            job: None,
             spec: None,
             suspend: false,
             restore_from: None,

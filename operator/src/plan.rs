@@ -22,7 +22,7 @@ use crate::state::out;
 /// Columns of a step that are named before the rest is left out.
 const COLUMNS_SHOWN: usize = 8;
 
-/// A manifest's text, its resource and its job.
+/// A manifest's resource and its job.
 struct Read {
     job: StatefulJob,
     spec: JobSpec,
@@ -72,9 +72,7 @@ async fn read(file: &Path) -> Result<Read, ()> {
     for problem in &manifest.problems {
         say(&format!("{}: {problem}", file.display()));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| report(&error))?;
-    let job = weir_crds::inspect_manifest(&text).job;
-    match (job, manifest.spec) {
+    match (manifest.job, manifest.spec) {
         (Some(job), Some(spec)) if manifest.problems.is_empty() => {
             Ok(Read { job, spec, base_folder: manifest.base_folder })
         }
