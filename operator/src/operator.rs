@@ -8,6 +8,7 @@
 //! - `operator/snapshots.rs` — snapshots; `operator/keeper.rs` — a job's part in them.
 //! - `operator/pods.rs` — the one watch of pods. `operator/secrets.rs` — token and certificates.
 //! - `operator/lease.rs` — which jobs are this operator's. `operator/events.rs` — events.
+//! - `operator/api.rs`, `operator/conditions.rs` — what jobs and snapshots ask and show alike.
 //! - `operator/meters.rs` — what is counted, for `operator/probes.rs` and `operator/metrics.rs`;
 //!   `operator/requests.rs` counts what the API server is asked.
 //! - `operator/release.rs` — `weir release`: nobody's jobs, before the operator goes for good.
@@ -26,13 +27,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, DynamicObject};
 use kube::client::ClientBuilder;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
-use weir_crds::StatefulJob;
 use weir_runtime::task::{self, Task};
 use weir_runtime::{clock, random};
 
@@ -50,7 +50,9 @@ use crate::cli::OperatorArgs;
 use crate::exit::{Exit, report, say};
 use crate::probes as http;
 
+mod api;
 mod cluster;
+mod conditions;
 mod declared;
 mod events;
 mod job;
@@ -147,15 +149,6 @@ fn pod() -> Option<String> {
     std::env::var("POD_NAME").ok().filter(|name| !name.is_empty())
 }
 
-/// The resources of jobs in a namespace.
-pub(crate) fn jobs_in(client: &Client, namespace: &str) -> Api<DynamicObject> {
-    Api::namespaced_with(client.clone(), namespace, &job_resource())
-}
-
-fn job_resource() -> ApiResource {
-    ApiResource::erase::<StatefulJob>(&())
-}
-
 /// All jobs of this operator.
 struct Operator {
     ground: Ground,
@@ -226,12 +219,8 @@ impl Operator {
 
     async fn run(mut self, namespaces: Vec<String>) {
         let (hear, mut heard) = mpsc::channel(EVENTS_MAX);
-        let scopes: Vec<Option<String>> = match namespaces.is_empty() {
-            true => vec![None],
-            false => namespaces.into_iter().map(Some).collect(),
-        };
         let mut watches = Vec::new();
-        for namespace in scopes {
+        for namespace in api::scopes(namespaces) {
             let scope = Scope::new(namespace, Arc::clone(&self.snapshots_changed));
             self.scopes.push(Arc::clone(&scope));
             watches.push(task::spawn(watch_scope(self.ground.clone(), scope, hear.clone())));
@@ -240,8 +229,9 @@ impl Operator {
         loop {
             tokio::select! {
                 Some(heard) = heard.recv() => {
-                    self.apply(heard);
-                    self.follow_snapshots();
+                    if self.apply(heard) {
+                        self.follow_snapshots();
+                    }
                 }
                 () = changed.notified() => self.follow_snapshots(),
                 changed = self.held.changed() => {
@@ -255,7 +245,10 @@ impl Operator {
         }
     }
 
-    fn apply(&mut self, Heard { scope, round, event }: Heard) {
+    /// Takes what was heard; whether other jobs are known than before.
+    fn apply(&mut self, Heard { scope, round, event }: Heard) -> bool {
+        let before = self.jobs.len();
+        let is_listed = matches!(event, watcher::Event::InitDone);
         match event {
             watcher::Event::Init => {}
             watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
@@ -280,6 +273,7 @@ impl Operator {
                 scope.is_listed.store(true, Ordering::Relaxed);
             }
         }
+        is_listed || self.jobs.len() != before
     }
 
     fn declare(&mut self, scope: &Arc<Scope>, object: &DynamicObject, round: u64) {
@@ -387,14 +381,8 @@ async fn watch_scope(ground: Ground, scope: Arc<Scope>, hear: mpsc::Sender<Heard
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let resource = job_resource();
-    let of_kind = |resource: &ApiResource| -> Api<DynamicObject> {
-        match &scope.namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-            None => Api::all_with(client.clone(), resource),
-        }
-    };
-    let (jobs, snapshots) = (of_kind(&resource), of_kind(&attend::resource()));
+    let jobs = api::of_scope(&client, namespace, &api::job_resource());
+    let snapshots = api::of_scope(&client, namespace, &attend::resource());
     let mut pods = watcher(pods, config).default_backoff().boxed();
     loop {
         match pods.try_next().await {

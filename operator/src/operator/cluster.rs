@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, PostParams};
 use tokio::sync::watch;
 use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
 use weir_runtime::clock::{self, Instant};
 use weir_runtime::random;
 
+use super::api::{delete_only, is_gone};
 use super::names;
 use super::pods::{PodFacts, Pods};
 use super::template::Template;
@@ -143,14 +144,11 @@ fn state(pod: &PodFacts, was_ready: bool) -> WorkerState {
 
 /// Deletes a pod, if it is still that one.
 pub(crate) async fn delete(api: &Api<Pod>, pod: &PodFacts) -> Result<(), kube::Error> {
-    let preconditions = Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None });
     let grace_period_seconds = Some(GRACE_SECONDS);
-    let parameters =
-        DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::default() };
+    let parameters = DeleteParams { grace_period_seconds, ..delete_only(&pod.uid) };
     match api.delete(&pod.name, &parameters).await {
         Ok(_) => Ok(()),
-        // Gone, or another pod has its name by now.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -220,16 +218,10 @@ impl Cluster for KubeCluster {
 
     async fn changed(&mut self) {
         let due = self.created.values().map(|its| its.until).min();
-        let due = async {
-            match due {
-                Some(due) => clock::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         let is_over = tokio::select! {
             changed = self.pods.changed() => changed.is_err(),
             changed = self.template.changed() => changed.is_err(),
-            () = due => false,
+            () = clock::sleep_until_some(due) => false,
         };
         if is_over {
             // The operator is ending; it ends this task too.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use kube::api::DynamicObject;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use weir_crds::{StatefulJob, StatefulJobStatus};
 use weir_engine::coordinator::run::Target;
@@ -63,10 +64,14 @@ pub(crate) struct DeclaredJob {
     pub(crate) timed: Option<Timed>,
 }
 
-/// Where a job's state is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a job's state is; written so into the annotation of its snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct State {
+    /// The state folder.
     pub(crate) uri: String,
+    /// How to reach it.
+    #[serde(default)]
     pub(crate) store: StoreSpec,
 }
 

@@ -6,6 +6,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use weir_crds::{Phase, StatefulJobStatus};
 
+use super::conditions::holds;
 use super::declared::Declared;
 use super::snapshots::Snapshot;
 
@@ -28,11 +29,9 @@ impl Events {
     /// A job has another phase.
     pub(crate) async fn phase(&self, declared: &Declared, status: &StatefulJobStatus) {
         let Some(phase) = status.phase else { return };
-        let is_stalled =
-            status.conditions.iter().any(|its| its.type_ == "Stalled" && its.status == "True");
         let type_ = match phase {
             Phase::Failed | Phase::Recovering => EventType::Warning,
-            _ if is_stalled => EventType::Warning,
+            _ if holds(&status.conditions, "Stalled") => EventType::Warning,
             _ => EventType::Normal,
         };
         let note = status.message.clone().unwrap_or_default();

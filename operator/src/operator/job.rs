@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use weir_crds::StatefulJobStatus;
+use weir_crds::{StatefulJob, StatefulJobStatus};
 use weir_engine::coordinator::status::Phase as Course;
 use weir_runtime::clock::{self, Instant};
 
-use super::cluster;
+use super::conditions::holds;
 use super::declared::{Declared, version};
 use super::events::Events;
 use super::keeper::Keeper;
@@ -25,6 +25,7 @@ use super::runner::{self, Ground, Runner};
 use super::serving::Labels;
 use super::snapshots::Snapshots;
 use super::status::{self, Seen};
+use super::{api, cluster};
 
 /// Numbers in a status are written no more often than this.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
@@ -272,7 +273,7 @@ impl JobTask {
         }
         let patch = finalizer_patch(declared, wanted);
         let parameters = PatchParams::apply(names::FINALIZER_MANAGER).force();
-        let jobs = super::jobs_in(&self.ground.client, &declared.namespace);
+        let jobs = api::jobs_in(&self.ground.client, &declared.namespace);
         let patched = jobs.patch(&declared.name, &parameters, &Patch::Apply(&patch)).await;
         match patched {
             Ok(_) => {
@@ -281,8 +282,7 @@ impl JobTask {
                 self.declared.mark_changed();
                 Ok(())
             }
-            // It is gone, or another one has its name.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+            Err(error) if api::is_gone(&error) => {
                 clock::sleep(PAUSE_FIRST).await;
                 Ok(())
             }
@@ -363,8 +363,7 @@ impl JobTask {
             },
             Shown::None | Shown::Over { .. } => false,
         };
-        let is_stalled =
-            self.status.conditions.iter().any(|its| its.type_ == "Stalled" && its.status == "True");
+        let is_stalled = holds(&self.status.conditions, "Stalled");
         let phases = [weir_crds::Phase::Running, weir_crds::Phase::Finished];
         let is_at_rest = self.status.phase.is_some_and(|phase| phases.contains(&phase));
         let is_told =
@@ -443,14 +442,9 @@ impl JobTask {
     }
 
     async fn write(&mut self, declared: &Declared, shown: StatefulJobStatus) {
-        let patch = json!({
-            "apiVersion": "weir.dev/v1alpha1",
-            "kind": "StatefulJob",
-            "metadata": {"uid": declared.uid},
-            "status": shown,
-        });
+        let patch = api::status_patch::<StatefulJob>(&declared.uid, &shown);
         let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
-        let jobs = super::jobs_in(&self.ground.client, &declared.namespace);
+        let jobs = api::jobs_in(&self.ground.client, &declared.namespace);
         let before = self.status.phase;
         let patched = jobs.patch_status(&declared.name, &parameters, &Patch::Apply(&patch)).await;
         self.written = Some(clock::now());
@@ -463,8 +457,7 @@ impl JobTask {
                 }
                 self.status = shown;
             }
-            // It is gone, or another one has its name: nothing to show.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) if api::is_gone(&error) => {}
             Err(error) => {
                 tracing::warn!(job = declared.name, "cannot write the status: {error}");
                 self.ground.meters.reconcile_failed();
@@ -491,12 +484,6 @@ impl JobTask {
         let kept = self.keeper.due();
         let due = [retry, late, unready, shown, deletion, settled, kept];
         let due = due.into_iter().flatten().filter(|due| *due > clock::now()).min();
-        let due = async {
-            match due {
-                Some(due) => clock::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         let runner = async {
             match &mut self.runner {
                 Some(runner) => runner.changed().await,
@@ -508,7 +495,7 @@ impl JobTask {
             changed = self.pods.changed() => changed.is_err(),
             () = self.keeper.changed() => false,
             () = runner => false,
-            () = due => false,
+            () = clock::sleep_until_some(due) => false,
         };
         if is_over {
             // Whoever dropped the channel aborts this task next.
@@ -520,11 +507,7 @@ impl JobTask {
 /// A job with its finalizer, or without.
 pub(super) fn finalizer_patch(declared: &Declared, wanted: bool) -> Value {
     let finalizers = if wanted { vec![names::FINALIZER] } else { Vec::new() };
-    json!({
-        "apiVersion": "weir.dev/v1alpha1",
-        "kind": "StatefulJob",
-        "metadata": {"uid": declared.uid, "finalizers": finalizers},
-    })
+    api::metadata_patch::<StatefulJob>(&declared.uid, json!({"finalizers": finalizers}))
 }
 
 /// What to do about state that is left when a resource had to be let go.

@@ -2,20 +2,21 @@
 //! prunes those of its schedule.
 
 use chrono::{DateTime, Utc};
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 use serde_json::json;
 use tokio::sync::watch;
 use weir_engine::coordinator::status::Phase;
 use weir_runtime::clock::{self, Instant};
 
+use super::api;
 use super::declared::Declared;
 use super::events::Events;
 use super::names;
 use super::plan::{End, Observed, Runner as Shown};
 use super::runner::{Ground, Runner};
+use super::snapshots::Snapshots;
 use super::snapshots::attend::{Attention, Whose, snapshots_in};
 use super::snapshots::timed::{self, Timed};
-use super::snapshots::{Bound, Snapshots};
 
 /// Snapshots of one job.
 pub(crate) struct Keeper {
@@ -60,10 +61,7 @@ impl Keeper {
         let all = Snapshots::clone(&self.snapshots.borrow_and_update());
         self.attention.forget_others(&all);
         let whose = whose(seen);
-        let bound = || {
-            let job = declared.job.as_ref().ok()?;
-            Some(Bound { uri: job.state.uri.clone(), store: job.state.store.clone() })
-        };
+        let bound = || declared.job.as_ref().ok().map(|job| job.state.clone());
         let mut acted = false;
         for snapshot in all.values() {
             acted |= self.attention.attend(snapshot, whose, bound()).await;
@@ -109,12 +107,8 @@ impl Keeper {
         }
         for name in timed::outdated(timed, all, |its| is_kept(&its.in_journal())) {
             let Some(snapshot) = all.get(&name) else { continue };
-            let only_this =
-                Preconditions { uid: Some(snapshot.uid.clone()), resource_version: None };
-            let parameters =
-                DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-            let api = snapshots_in(&self.ground.client, &declared.namespace);
-            if let Err(error) = api.delete(&name, &parameters).await {
+            let snapshots = snapshots_in(&self.ground.client, &declared.namespace);
+            if let Err(error) = snapshots.delete(&name, &api::delete_only(&snapshot.uid)).await {
                 tracing::warn!(snapshot = name, "an old snapshot stays for now: {error}");
             }
         }

@@ -16,7 +16,7 @@ use weir_runtime::clock;
 
 use super::declared::{Declared, Defaults};
 use super::events::Events;
-use super::{job, job_resource, lease, names};
+use super::{api, job, lease, names};
 use crate::cli::ReleaseArgs;
 use crate::exit::{Exit, chain, report, say};
 use crate::state::out;
@@ -85,11 +85,7 @@ async fn release(client: &Client, args: ReleaseArgs) -> Result<Released, Release
     let defaults = Defaults { image: String::new(), state_uri: args.state };
     let events = Events::new(client.clone(), "release");
     let mut released = Released::default();
-    let scopes: Vec<Option<String>> = match args.watch.is_empty() {
-        true => vec![None],
-        false => args.watch.into_iter().map(Some).collect(),
-    };
-    for scope in scopes {
+    for scope in api::scopes(args.watch) {
         for object in jobs(client, scope.as_deref()).await? {
             let Some(declared) = Declared::of(&object, &defaults) else { continue };
             if declared.has_finalizer {
@@ -135,21 +131,15 @@ async fn wait_for_operators(client: &Client, namespace: &str) {
 
 /// All jobs of a namespace, or of all; without their definition there are none.
 async fn jobs(client: &Client, scope: Option<&str>) -> Result<Vec<DynamicObject>, ReleaseError> {
-    let api: Api<DynamicObject> = match scope {
-        Some(namespace) => super::jobs_in(client, namespace),
-        None => Api::all_with(client.clone(), &job_resource()),
-    };
+    let jobs = api::of_scope(client, scope, &api::job_resource());
     let mut found = Vec::new();
     let mut page = ListParams::default().limit(PAGE_JOBS);
     loop {
-        let list = match api.list(&page).await {
+        let list = match jobs.list(&page).await {
             Ok(list) => list,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(found),
             Err(cause) => {
-                let place = scope.map_or_else(
-                    || "all namespaces".to_owned(),
-                    |namespace| format!("namespace {namespace}"),
-                );
+                let place = api::scope_name(scope);
                 return Err(ReleaseError::List { place, cause: Box::new(cause) });
             }
         };
@@ -165,7 +155,7 @@ async fn let_go(client: &Client, events: &Events, declared: &Declared, released:
     let whose = format!("{}/{}", declared.namespace, declared.name);
     let parameters = PatchParams::apply(names::FINALIZER_MANAGER).force();
     let patch = Patch::Apply(job::finalizer_patch(declared, false));
-    let jobs = super::jobs_in(client, &declared.namespace);
+    let jobs = api::jobs_in(client, &declared.namespace);
     match jobs.patch(&declared.name, &parameters, &patch).await {
         Ok(_) => {
             let line = match &declared.state {
@@ -176,8 +166,7 @@ async fn let_go(client: &Client, events: &Events, declared: &Declared, released:
             released.lines.push('\n');
             events.warn(declared, "StateKept", &format!("the state is kept; {line}")).await;
         }
-        // It is gone, or another one has its name.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+        Err(error) if api::is_gone(&error) => {}
         Err(error) => {
             released.left += 1;
             say(&format!("{whose}: its finalizer stays: {}", chain(&error)));

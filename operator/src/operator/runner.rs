@@ -23,13 +23,13 @@ use weir_engine::coordinator::status::{Phase, Status};
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::network::tls::{Tls, TlsError};
 use weir_engine::objects::{Objects, RealObjects, SecretObjects, is_same_store, place};
-use weir_engine::pipeline::spec::StoreSpec;
 use weir_runtime::clock;
 use weir_runtime::task::{self, Task};
 use weir_state::journal::record::Authority;
 use weir_state::journal::{JournalError, Root};
 use weir_state::objects::{Place, StoreError, StoreOptions, open};
 
+use super::api;
 use super::cluster::KubeCluster;
 use super::declared::{Declared, DeclaredJob, State, asked_number};
 use super::meters::Meters;
@@ -396,21 +396,16 @@ pub(crate) fn objects(ground: &Ground, namespace: &str) -> Arc<dyn Objects> {
     Arc::new(SecretObjects { real: RealObjects { base_folder: PathBuf::from("/") }, secrets })
 }
 
-async fn state_place(objects: &dyn Objects, state: &State) -> Result<Place, RunnerError> {
-    place_of(objects, &state.uri, &state.store).await
-}
-
 /// The folder of a state.
-pub(crate) async fn place_of(
+pub(crate) async fn state_place(
     objects: &dyn Objects,
-    uri: &str,
-    store: &StoreSpec,
+    state: &State,
 ) -> Result<Place, RunnerError> {
-    if uri.starts_with("s3://") {
-        let place = place(objects, uri, store);
+    if state.uri.starts_with("s3://") {
+        let place = place(objects, &state.uri, &state.store);
         return place.map_err(|error| RunnerError::Uri(error.to_string()));
     }
-    open(uri, &StoreOptions::default()).await.map_err(RunnerError::State)
+    open(&state.uri, &StoreOptions::default()).await.map_err(RunnerError::State)
 }
 
 /// Whose state the job begins from, if it has none of its own.
@@ -425,8 +420,8 @@ async fn origin(
     if !is_untouched(root).await? {
         return Ok(None);
     }
-    let (uri, store, snapshot) = match from {
-        RestoreFrom::Uri(uri, store) => (uri.clone(), store.clone(), None),
+    let (from, snapshot) = match from {
+        RestoreFrom::Uri(uri, store) => (State { uri: uri.clone(), store: store.clone() }, None),
         RestoreFrom::Snapshot(name) => {
             let api = snapshots_in(&ground.client, &declared.namespace);
             let found = api.get_opt(name).await.map_err(|cause| RunnerError::Snapshot {
@@ -436,12 +431,11 @@ async fn origin(
             let found = found.as_ref().and_then(Snapshot::of);
             let found = found.ok_or_else(|| RunnerError::NoSnapshot(name.clone()))?;
             let in_journal = found.in_journal();
-            let bound = found.bound.ok_or_else(|| RunnerError::NotReady(name.clone()))?;
-            (bound.uri, bound.store, Some(in_journal))
+            (found.bound.ok_or_else(|| RunnerError::NotReady(name.clone()))?, Some(in_journal))
         }
     };
-    let root = Root::new(place_of(objects, &uri, &store).await?);
-    let same_store = is_same_store((&uri, &store), (&job.state.uri, &job.state.store));
+    let root = Root::new(state_place(objects, &from).await?);
+    let same_store = is_same_store((&from.uri, &from.store), (&job.state.uri, &job.state.store));
     Ok(Some(Origin { root, snapshot, same_store }))
 }
 
@@ -463,7 +457,7 @@ async fn authority(
     if cluster != ground.cluster || uid == declared.uid {
         return Ok(Authority::Owner);
     }
-    let jobs = super::jobs_in(&ground.client, namespace);
+    let jobs = api::jobs_in(&ground.client, namespace);
     let found = jobs.get_metadata_opt(name).await;
     let found = found
         .map_err(|cause| RunnerError::Owner { owner: owner.clone(), cause: Box::new(cause) })?;

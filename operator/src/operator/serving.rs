@@ -9,6 +9,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use weir_runtime::clock::{self, Instant};
 
+use super::api::is_gone;
 use super::names;
 use super::pods::PodFacts;
 
@@ -48,8 +49,7 @@ impl Labels {
                 Ok(_) => {
                     self.written.insert(pod.uid.clone(), is_serving);
                 }
-                // It is gone, or another one has its name.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) if is_gone(&error) => {}
                 Err(error) => {
                     tracing::warn!(pod = pod.name, "cannot be labelled: {error}");
                     self.not_before = Some(clock::now() + PAUSE);

@@ -12,13 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use weir_crds::{DeletionPolicy, JobSnapshotStatus};
 use weir_engine::coordinator::snapshots::Wish;
-use weir_engine::pipeline::spec::StoreSpec;
 
-use super::declared::version;
+use super::declared::{State, version};
 use super::names;
 
 pub(crate) mod attend;
@@ -30,17 +28,6 @@ pub(crate) mod timed;
 const NAME_CHARS_MAX: usize = 100;
 /// Characters of its uid.
 const UID_CHARS: usize = 8;
-
-/// Where a snapshot lies: the annotation's content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Bound {
-    /// The state folder.
-    pub(crate) uri: String,
-    /// How to reach it.
-    #[serde(default)]
-    pub(crate) store: StoreSpec,
-}
 
 /// A snapshot's resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +42,8 @@ pub(crate) struct Snapshot {
     /// When its deletion was asked for, in seconds since 1970.
     pub(crate) deleted_at: Option<i64>,
     pub(crate) has_finalizer: bool,
-    pub(crate) bound: Option<Bound>,
+    /// Where it lies: the annotation's content.
+    pub(crate) bound: Option<State>,
     /// A schedule of the job made it.
     pub(crate) is_timed: bool,
     pub(crate) status: JobSnapshotStatus,

@@ -5,12 +5,13 @@
 //! be. docs/design/0014-operator.md has the table; its test is this file's.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use weir_crds::{
     Acknowledged, CheckpointStatus, Phase, RescaleStatus, StatefulJobStatus, WidthStatus,
 };
 use weir_engine::coordinator::status::{Phase as Course, Status};
 
+use super::conditions::{Shown, holds, whole_seconds};
 use super::declared::asked_number;
 use super::names;
 use super::plan::{End, Live, Observed, Runner, refusal};
@@ -42,14 +43,6 @@ pub(crate) struct Seen {
     pub(crate) checkpoint_seen: Option<(u64, Timestamp)>,
 }
 
-/// A condition without its times.
-struct Shown {
-    type_: &'static str,
-    is: bool,
-    reason: &'static str,
-    message: String,
-}
-
 /// Where a job is, and why, in a word and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
@@ -74,7 +67,7 @@ pub(crate) fn status(
         Runner::None | Runner::Over { .. } => None,
     };
     let conditions = conditions(seen, more, &place, shows);
-    let keep = |shown: Shown| keep_time(shown, seen.wish.generation, before, now);
+    let at = |shown: Shown| shown.at(seen.wish.generation, &before.conditions, now);
     StatefulJobStatus {
         observed_generation: seen.wish.generation,
         phase: Some(place.phase),
@@ -86,7 +79,7 @@ pub(crate) fn status(
         restarts: shows.map(restarts).or(before.restarts),
         acknowledged: acknowledged(seen, more, before, place.phase),
         message: Some(place.message),
-        conditions: conditions.into_iter().map(keep).collect(),
+        conditions: conditions.into_iter().map(at).collect(),
     }
 }
 
@@ -116,7 +109,7 @@ fn says_why(before: &StatefulJobStatus, now: &StatefulJobStatus) -> bool {
 
 /// Whether a status says that the job is ready.
 pub(crate) fn is_ready(status: &StatefulJobStatus) -> bool {
-    status.conditions.iter().any(|its| its.type_ == "Ready" && its.status == "True")
+    holds(&status.conditions, "Ready")
 }
 
 /// Whether the job comes back from something that nobody asked for.
@@ -278,31 +271,6 @@ fn conditions(seen: &Observed, more: &Seen, place: &Place, shows: Option<&Status
             "",
         ),
     ]
-}
-
-/// A condition changes its time only with its status.
-fn keep_time(
-    shown: Shown,
-    generation: i64,
-    before: &StatefulJobStatus,
-    now: Timestamp,
-) -> Condition {
-    let status = if shown.is { "True" } else { "False" };
-    let old = before.conditions.iter().find(|old| old.type_ == shown.type_);
-    let old = old.filter(|old| old.status == status);
-    Condition {
-        type_: shown.type_.to_owned(),
-        status: status.to_owned(),
-        reason: shown.reason.to_owned(),
-        message: shown.message,
-        observed_generation: Some(generation),
-        last_transition_time: old
-            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
-    }
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn checkpoint(more: &Seen) -> Option<CheckpointStatus> {

@@ -13,9 +13,10 @@ use weir_runtime::clock::{self, Instant};
 use weir_state::journal::Root;
 
 use super::plan::{Action, Course, Seen, plan};
-use super::{Bound, Snapshot, Snapshots, shown};
+use super::{Snapshot, Snapshots, shown};
 use crate::exit::chain;
-use crate::operator::declared::version;
+use crate::operator::api;
+use crate::operator::declared::{State, version};
 use crate::operator::events::Events;
 use crate::operator::job::Retry;
 use crate::operator::names;
@@ -26,7 +27,7 @@ const DELETION_MAX_SECONDS: i64 = 300;
 
 /// The resources of snapshots in a namespace.
 pub(crate) fn snapshots_in(client: &Client, namespace: &str) -> Api<DynamicObject> {
-    Api::namespaced_with(client.clone(), namespace, &resource())
+    api::of_scope(client, Some(namespace), &resource())
 }
 
 pub(crate) fn resource() -> ApiResource {
@@ -89,7 +90,7 @@ impl Attention {
         &mut self,
         snapshot: &Snapshot,
         whose: Whose<'_>,
-        bound: Option<Bound>,
+        bound: Option<State>,
     ) -> bool {
         let seen = self.see(snapshot, whose);
         let Some(action) = plan(&seen) else {
@@ -157,7 +158,7 @@ impl Attention {
         &mut self,
         snapshot: &Snapshot,
         action: Action,
-        bound: Option<Bound>,
+        bound: Option<State>,
         seen: &Seen,
     ) -> Result<(), String> {
         match action {
@@ -185,7 +186,7 @@ impl Attention {
     async fn visit(&mut self, snapshot: &Snapshot, action: Action) -> Result<(), String> {
         let Some(bound) = &snapshot.bound else { return Ok(()) };
         let objects = runner::objects(&self.ground, &snapshot.namespace);
-        let place = runner::place_of(&*objects, &bound.uri, &bound.store).await;
+        let place = runner::state_place(&*objects, bound).await;
         let root = Root::new(place.map_err(|error| chain(&error))?);
         let name = snapshot.in_journal();
         let visited = async {
@@ -221,26 +222,20 @@ impl Attention {
     async fn hold(
         &self,
         snapshot: &Snapshot,
-        bound: Option<&Bound>,
+        bound: Option<&State>,
         is_held: bool,
     ) -> Result<(), String> {
         let bound = bound.map(|bound| serde_json::to_string(bound).unwrap_or_default());
         let annotations: BTreeMap<&str, String> =
             bound.into_iter().map(|bound| (names::BOUND, bound)).collect();
         let finalizers = if is_held { vec![names::SNAPSHOT_FINALIZER] } else { Vec::new() };
-        let patch = json!({
-            "apiVersion": "weir.dev/v1alpha1",
-            "kind": "JobSnapshot",
-            "metadata": {
-                "uid": snapshot.uid, "annotations": annotations, "finalizers": finalizers,
-            },
-        });
+        let metadata = json!({"annotations": annotations, "finalizers": finalizers});
+        let patch = api::metadata_patch::<JobSnapshot>(&snapshot.uid, metadata);
         let parameters = PatchParams::apply(names::SNAPSHOT_MANAGER).force();
-        let api = snapshots_in(&self.ground.client, &snapshot.namespace);
-        match api.patch(&snapshot.name, &parameters, &Patch::Apply(&patch)).await {
+        let snapshots = snapshots_in(&self.ground.client, &snapshot.namespace);
+        match snapshots.patch(&snapshot.name, &parameters, &Patch::Apply(&patch)).await {
             Ok(_) => Ok(()),
-            // It is gone, or another one has its name.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) if api::is_gone(&error) => Ok(()),
             Err(error) => Err(format!("cannot change the snapshot's resource: {error}")),
         }
     }
@@ -253,26 +248,20 @@ impl Attention {
             // What is shown already will most likely be right again in a moment.
             return;
         }
-        let before = Snapshot { status: known.status.clone(), ..snapshot.clone() };
-        let status = shown::status(&before, seen, known.trouble.as_deref(), crate::operator::now());
+        let (trouble, now) = (known.trouble.as_deref(), crate::operator::now());
+        let status = shown::status(snapshot, &known.status, seen, trouble, now);
         if status == known.status {
             return;
         }
-        let patch = json!({
-            "apiVersion": "weir.dev/v1alpha1",
-            "kind": "JobSnapshot",
-            "metadata": {"uid": snapshot.uid},
-            "status": status,
-        });
+        let patch = api::status_patch::<JobSnapshot>(&snapshot.uid, &status);
         let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
-        let api = snapshots_in(&self.ground.client, &snapshot.namespace);
-        match api.patch_status(&snapshot.name, &parameters, &Patch::Apply(&patch)).await {
+        let snapshots = snapshots_in(&self.ground.client, &snapshot.namespace);
+        match snapshots.patch_status(&snapshot.name, &parameters, &Patch::Apply(&patch)).await {
             Ok(object) => {
                 known.version = version(object.metadata.resource_version.as_deref());
                 known.status = status;
             }
-            // It is gone, or another one has its name: nothing to show.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) if api::is_gone(&error) => {}
             Err(error) => {
                 tracing::warn!(snapshot = snapshot.name, "cannot write the status: {error}");
                 known.retry.begin(clock::now());
@@ -310,16 +299,9 @@ pub(crate) async fn keep(
             continue_soon(&mut all).await;
             continue;
         }
-        let due = attention.retry_at();
-        let due = async {
-            match due {
-                Some(due) => clock::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             changed = all.changed() => if changed.is_err() { return },
-            () = due => {}
+            () = clock::sleep_until_some(attention.retry_at()) => {}
         }
     }
 }

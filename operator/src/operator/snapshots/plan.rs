@@ -100,10 +100,11 @@ fn plan_life(seen: &Seen) -> Option<Action> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn seen(course: Course) -> Seen {
+    /// One that is there, bound and held, and that the journal does not keep.
+    pub(in crate::operator::snapshots) fn seen(course: Course) -> Seen {
         Seen {
             is_deleted: false,
             is_late: false,

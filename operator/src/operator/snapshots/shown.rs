@@ -1,15 +1,17 @@
 //! What is shown of a snapshot. Pure; nothing is decided from it.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use weir_crds::{JobSnapshotStatus, SnapshotPhase};
 
 use super::Snapshot;
 use super::plan::{Course, Seen};
+use crate::operator::conditions::{Shown, whole_seconds};
 
-/// The status of a snapshot; `trouble` is the last thing that failed.
+/// The status of a snapshot; `before` is what its resource has, `trouble` the last thing that failed.
 pub(super) fn status(
     snapshot: &Snapshot,
+    before: &JobSnapshotStatus,
     seen: &Seen,
     trouble: Option<&str>,
     now: Timestamp,
@@ -37,20 +39,9 @@ pub(super) fn status(
     let is_stalled = phase == SnapshotPhase::Failed;
     let conditions =
         [("Ready", is_ready), ("Reconciling", !is_ready && !is_stalled), ("Stalled", is_stalled)];
-    let before = &snapshot.status;
     let conditions = conditions.map(|(type_, is)| {
-        let status = if is { "True" } else { "False" };
-        let old = before.conditions.iter().find(|old| old.type_ == type_);
-        let old = old.filter(|old| old.status == status);
-        Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: if is || type_ == "Ready" { message.clone() } else { String::new() },
-            observed_generation: Some(snapshot.generation),
-            last_transition_time: old
-                .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
-        }
+        let message = if is || type_ == "Ready" { message.clone() } else { String::new() };
+        Shown { type_, is, reason, message }.at(snapshot.generation, &before.conditions, now)
     });
     let taken = seen.kept.and_then(|kept| Timestamp::from_millisecond(kept.wall_ms).ok());
     JobSnapshotStatus {
@@ -65,32 +56,18 @@ pub(super) fn status(
     }
 }
 
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
 #[cfg(test)]
 mod tests {
-    use weir_crds::DeletionPolicy;
     use weir_engine::coordinator::snapshots::Kept;
     use weir_state::ids::CheckpointId;
 
+    use super::super::plan::tests;
     use super::super::tests::object;
     use super::*;
 
+    /// The journal was not looked at.
     fn seen(course: Course) -> Seen {
-        Seen {
-            is_deleted: false,
-            is_late: false,
-            policy: DeletionPolicy::Delete,
-            has_finalizer: true,
-            is_bound: true,
-            course,
-            kept: None,
-            is_elsewhere: false,
-            is_known: false,
-            may_retry: true,
-        }
+        Seen { is_known: false, ..tests::seen(course) }
     }
 
     #[test]
@@ -110,25 +87,26 @@ mod tests {
                 "Reconciling",
             ),
         ];
-        let mut snapshot = Snapshot::of(&object("monday", "12345678")).unwrap();
+        let snapshot = Snapshot::of(&object("monday", "12345678")).unwrap();
+        let before = JobSnapshotStatus::default();
         for (seen, phase, reason, holds) in table {
             let now = Timestamp::from_second(100).unwrap();
-            let shown = status(&snapshot, &seen, None, now);
+            let shown = status(&snapshot, &before, &seen, None, now);
             assert_eq!(shown.phase, Some(phase), "{seen:?}");
             for condition in &shown.conditions {
                 assert_eq!(condition.reason, reason);
                 assert_eq!(condition.status == "True", condition.type_ == holds, "{condition:?}");
             }
-            snapshot.status = shown.clone();
-            let again = status(&snapshot, &seen, None, Timestamp::from_second(200).unwrap());
+            let later = Timestamp::from_second(200).unwrap();
+            let again = status(&snapshot, &shown, &seen, None, later);
             assert_eq!(again, shown, "nothing new is nothing to write");
-            snapshot.status = JobSnapshotStatus::default();
         }
-        let taken = status(&snapshot, &Seen { kept, ..seen(Course::Runs) }, None, Timestamp::MIN);
+        let status =
+            |seen: &Seen, trouble| status(&snapshot, &before, seen, trouble, Timestamp::MIN);
+        let taken = status(&Seen { kept, ..seen(Course::Runs) }, None);
         assert_eq!((taken.checkpoint, taken.uri.as_deref()), (Some(7), Some("s3://b/state")));
         assert_eq!(taken.time.unwrap().0.as_second(), 1_700_000_000);
-        let stuck =
-            status(&snapshot, &seen(Course::Still), Some("the bucket is away"), Timestamp::MIN);
+        let stuck = status(&seen(Course::Still), Some("the bucket is away"));
         assert_eq!(stuck.message.as_deref(), Some("the bucket is away"));
     }
 }
