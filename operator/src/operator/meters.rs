@@ -15,7 +15,7 @@ use weir_runtime::clock::{self, Instant};
 pub(crate) struct Meters(Arc<Mutex<Numbers>>);
 
 /// All numbers at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Numbers {
     /// Times that a job was looked at.
     pub(crate) reconciles: u64,
@@ -54,9 +54,9 @@ pub(crate) struct JobNumbers {
 }
 
 impl Meters {
-    /// As they are now.
-    pub(crate) fn now(&self) -> Numbers {
-        self.lock().clone()
+    /// What `look` makes of them as they are now; nobody counts meanwhile.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Numbers) -> T) -> T {
+        look(&self.lock())
     }
 
     /// A job was looked at.
@@ -156,9 +156,9 @@ mod tests {
         let status = StatefulJobStatus { restarts: Some(3), ..StatefulJobStatus::default() };
         job.show(&status, Some(&Status { rows_in: 5, ..Status::default() }));
         job.show(&StatefulJobStatus::default(), None);
-        let shown = meters.now().jobs.into_values().next().unwrap();
+        let shown = meters.with(|numbers| numbers.jobs.values().next().unwrap().clone());
         assert_eq!((shown.status.restarts, shown.course.unwrap().rows_in), (None, 5));
         drop(job);
-        assert!(meters.now().jobs.is_empty());
+        assert!(meters.with(|numbers| numbers.jobs.is_empty()));
     }
 }

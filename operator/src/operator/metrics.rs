@@ -185,7 +185,7 @@ mod tests {
         running.show(&status, Some(&course));
         let _young = meters.job("shop", "b");
         meters.requested("patch", "2xx");
-        let text = page(&meters.now()).text();
+        let text = meters.with(page).text();
         let of = "namespace=\"shop\",weir_job=\"shop/a\"";
         for line in [
             format!("weir_job_phase{{{of},phase=\"Running\"}} 1.0"),

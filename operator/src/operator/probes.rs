@@ -5,18 +5,17 @@
 
 use weir_runtime::clock::{self, Instant};
 
-use super::lease;
 use super::meters::{Meters, Numbers};
-use super::metrics;
+use super::{api, lease, metrics};
 use crate::probes::Probed;
 
 impl Probed for Meters {
     fn ready(&self) -> (bool, String) {
-        readiness(&self.now(), clock::now())
+        self.with(|numbers| readiness(numbers, clock::now()))
     }
 
     fn metrics(&self) -> String {
-        metrics::page(&self.now()).text()
+        self.with(metrics::page).text()
     }
 }
 
@@ -25,10 +24,7 @@ fn readiness(numbers: &Numbers, now: Instant) -> (bool, String) {
     let mut is_ready = true;
     let mut lines = Vec::new();
     for (scope, its) in &numbers.scopes {
-        let place = match scope.as_str() {
-            "" => "all namespaces".to_owned(),
-            namespace => format!("namespace {namespace}"),
-        };
+        let place = api::scope_name(Some(scope.as_str()).filter(|scope| !scope.is_empty()));
         lines.push(match (&its.trouble, its.is_listed) {
             (None, true) => format!("ok: the jobs of {place} are watched"),
             (Some(why), true) => format!("ok: the jobs of {place} were listed; now: {why}"),
@@ -66,7 +62,7 @@ mod tests {
     fn it_is_ready_with_a_list_and_a_lease_and_says_what_is_missing() {
         let meters = Meters::default();
         let now = clock::now();
-        let says = |meters: &Meters, now| readiness(&meters.now(), now);
+        let says = |meters: &Meters, now| meters.with(|numbers| readiness(numbers, now));
         meters.watching(None);
         let (is_ready, lines) = says(&meters, now);
         assert!(!is_ready);

@@ -135,7 +135,7 @@ mod tests {
             let answered = Counting(meters.clone()).layer(inner).call(request).await;
             assert_eq!(answered.is_ok(), answer.is_some());
         }
-        let counted: Vec<_> = meters.now().requests.into_iter().collect();
+        let counted: Vec<_> = meters.with(|numbers| numbers.requests.clone()).into_iter().collect();
         let create = |class| (("create", class), 1);
         assert_eq!(counted, [create("2xx"), create("4xx"), create("5xx"), create("none")]);
     }
