@@ -2,6 +2,10 @@
 //!
 //! - `choose.rs` — what to merge next: a pure function of a version's metadata.
 //! - `execute.rs` — the merge itself: streams blocks, writes new files.
+//! - `order.rs` — a compaction as an order that another process can carry out, and its result.
+//! - `elsewhere.rs` — from an order over its attempts to outputs that may be installed.
+//!
+//! docs/design/0016-remote-compaction.md says who carries out orders, and why that is safe.
 //!
 //! Level 0 is tiered: runs of like size are merged among themselves until together they are large
 //! enough, against level 1, to pay for rewriting what they overlap there. Deeper levels are leveled.
@@ -10,12 +14,17 @@
 //! older overlaps; its result is installed only while all its inputs are live.
 
 mod choose;
+mod elsewhere;
 mod execute;
+mod order;
 
 use crate::version::{LEVEL_MAX, View};
 
 pub(crate) use self::choose::{choose, run_count};
-pub(crate) use self::execute::execute;
+pub(crate) use self::elsewhere::compact;
+pub use self::elsewhere::{Compactor, NotDone};
+pub use self::execute::{Merged, run};
+pub use self::order::{BadOrder, CompactionOrder, CompactionResult, TASK_BYTES_MAX};
 
 /// As many runs of like size are merged into one.
 const TIER_RUNS: usize = 4;

@@ -98,6 +98,15 @@ pub enum StateError {
         problem: String,
     },
 
+    /// An order for a compaction can't be carried out as it was given.
+    #[error("compaction {order} cannot be carried out: {problem}")]
+    BadOrder {
+        /// Which order: the beginning of its outputs' names.
+        order: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// A background task ended without a result: it panicked or was aborted.
     #[error("{what} of step {step} ended without a result: {reason}")]
     TaskEnded {
@@ -132,7 +141,10 @@ impl StateError {
     /// What a caller should do.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Store { .. } | Self::NoAnswer { .. } | Self::TaskEnded { .. } => Remedy::Restart,
+            Self::Store { .. }
+            | Self::NoAnswer { .. }
+            | Self::TaskEnded { .. }
+            | Self::BadOrder { .. } => Remedy::Restart,
             Self::Missing { .. }
             | Self::Damaged { .. }
             | Self::NewerFormat { .. }

@@ -4,7 +4,7 @@
 
 mod access;
 mod cache;
-mod compaction;
+pub mod compaction;
 mod entry;
 mod error;
 pub mod gc;

@@ -49,6 +49,51 @@ impl ObjectNamer {
     }
 }
 
+impl ObjectNamer {
+    /// Names for attempts to carry out one order in another process.
+    pub(crate) fn order(&self, parts_max: u32) -> OrderNames {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let stem = format!("g{}-{}-{:08x}{number:x}", self.generation, self.worker, self.salt);
+        OrderNames { stem, attempt: 0, parts_max }
+    }
+}
+
+/// The names that one attempt at an order may use: `<hh>-<stem>x<attempt>p<part>.table`, where the
+/// stem says generation, worker that ordered, and order. The one who ordered can list them all, so
+/// nothing is lost when whoever carries it out dies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OrderNames {
+    pub(crate) stem: String,
+    pub(crate) attempt: u32,
+    pub(crate) parts_max: u32,
+}
+
+impl OrderNames {
+    /// How many there are.
+    pub(crate) fn parts_max(&self) -> u32 {
+        self.parts_max
+    }
+
+    /// The name of a part; `None` beyond the last one.
+    pub(crate) fn part(&self, part: u32) -> Option<String> {
+        let suffix = crate::output::TABLE_SUFFIX;
+        let rest = || format!("{self}p{part}.{suffix}");
+        let name = |rest: String| format!("{:02x}-{rest}", xxh3_64(rest.as_bytes()) & 0xff);
+        (part < self.parts_max).then(|| name(rest()))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = String> {
+        (0..self.parts_max).filter_map(|part| self.part(part))
+    }
+}
+
+impl fmt::Display for OrderNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.stem, self.attempt)
+    }
+}
+
 /// What an object's name says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectName {
@@ -242,6 +287,20 @@ mod tests {
         assert_eq!(read.worker, "w1-abc");
         assert_eq!(read.suffix, "sst");
         assert!(names[1].ends_with(&format!("-{}.sst", read.attempt)));
+    }
+
+    #[test]
+    fn names_of_an_order_tell_generation_and_worker_and_can_be_listed() {
+        let namer = ObjectNamer::new(Generation(7), "w1-abc");
+        let (one, other) = (namer.order(3), namer.order(3));
+        let mut names: Vec<String> = one.all().collect();
+        names.extend(OrderNames { attempt: 1, ..one.clone() }.all().chain(other.all()));
+        assert_eq!((names.len(), one.part(3)), (9, None));
+        for name in &names {
+            let read = ObjectName::parse(name).unwrap();
+            assert_eq!((read.generation, read.worker.as_str()), (Generation(7), "w1-abc"));
+        }
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 9);
     }
 
     #[test]

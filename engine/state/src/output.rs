@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_runtime::sim::planted::{Planted, planted};
 use weir_runtime::task;
 
 use crate::entry::Entry;
 use crate::error::StateError;
-use crate::names::ObjectNamer;
+use crate::names::{ObjectNamer, OrderNames};
 use crate::obsolete::Obsolete;
 use crate::store::StateStore;
 use crate::table::TableWriter;
@@ -19,15 +20,34 @@ use crate::version::{TableHandle, View};
 pub(crate) const BATCH_ENTRIES: usize = 4096;
 
 /// Suffix of table files' names.
-const TABLE_SUFFIX: &str = "table";
+pub(crate) const TABLE_SUFFIX: &str = "table";
 
 /// For whom files are written. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     pub(crate) store: Arc<StateStore>,
     pub(crate) step: Arc<str>,
-    pub(crate) namer: ObjectNamer,
+    pub(crate) naming: Naming,
+    pub(crate) cut: FileCut,
     pub(crate) obsolete: Arc<Obsolete>,
+}
+
+/// Where the names of files come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Naming {
+    /// The process's own, without end.
+    Own(ObjectNamer),
+    /// Those of an order, in order: the one who ordered knows them all.
+    Ordered { names: OrderNames, next: u32 },
+}
+
+/// How files are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileCut {
+    /// Uncompressed size at which a data block is closed.
+    pub(crate) block_bytes: usize,
+    /// Size at which a file is closed at the next border of key groups.
+    pub(crate) table_bytes: usize,
 }
 
 /// Files being written. Dropped before its end, the names of what it wrote are obsolete.
@@ -49,7 +69,7 @@ impl Output {
     /// Adds entries, whose keys are after all others.
     pub(crate) async fn add(&mut self, entries: Vec<(Bytes, Entry)>) -> Result<(), StateError> {
         let mut rest = entries.into_iter();
-        let table_bytes = self.writer.store.settings().table_bytes;
+        let table_bytes = self.writer.cut.table_bytes;
         while rest.len() > 0 {
             let mut table = std::mem::replace(&mut self.open, self.writer.new_table());
             let encode = move || {
@@ -79,11 +99,19 @@ impl Output {
 
     async fn store_open(&mut self) -> Result<(), StateError> {
         let table = std::mem::replace(&mut self.open, self.writer.new_table());
-        let name = self.writer.namer.name(TABLE_SUFFIX);
+        let name = self.writer.next_name()?;
         let finish = move || table.finish(name);
         let finished =
             task::blocking(finish).await.map_err(|ended| self.writer.ended("encoding", &ended))?;
         let store = Arc::clone(&self.writer.store);
+        let is_ordered = matches!(self.writer.naming, Naming::Ordered { .. });
+        if is_ordered && planted(Planted::CompactedBeforeStored) {
+            let handle = TableHandle::written(finished.meta.clone(), &self.writer.obsolete);
+            let obsolete = Arc::clone(&self.writer.obsolete);
+            task::spawn(async move { store.write_table(finished, &obsolete).await }).detach();
+            self.written.push(handle);
+            return Ok(());
+        }
         self.written.push(store.write_table(finished, &self.writer.obsolete).await?);
         Ok(())
     }
@@ -96,7 +124,21 @@ impl Writer {
     }
 
     fn new_table(&self) -> TableWriter {
-        TableWriter::new(self.store.settings().block_bytes)
+        TableWriter::new(self.cut.block_bytes)
+    }
+
+    fn next_name(&mut self) -> Result<String, StateError> {
+        match &mut self.naming {
+            Naming::Own(namer) => Ok(namer.name(TABLE_SUFFIX)),
+            Naming::Ordered { names, next } => {
+                let name = names.part(*next);
+                *next += 1;
+                name.ok_or_else(|| StateError::BadOrder {
+                    order: names.to_string(),
+                    problem: format!("it needs more than {} files", names.parts_max()),
+                })
+            }
+        }
     }
 }
 

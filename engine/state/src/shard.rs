@@ -37,7 +37,7 @@ use crate::key::StateKey;
 use crate::memtable::Memtable;
 use crate::names::ObjectNamer;
 use crate::obsolete::Obsolete;
-use crate::output::Writer;
+use crate::output::{FileCut, Naming, Writer};
 use crate::store::StateStore;
 use crate::version::Version;
 
@@ -102,10 +102,12 @@ impl Shard {
             return Err(StateError::BadVersion { step: spec.step, problem });
         }
         let resident = Resident::new(store);
+        let settings = store.settings();
         let writer = Writer {
             store: Arc::clone(store),
             step: spec.step.into(),
-            namer: spec.namer,
+            naming: Naming::Own(spec.namer),
+            cut: FileCut { block_bytes: settings.block_bytes, table_bytes: settings.table_bytes },
             obsolete: Arc::new(Obsolete::default()),
         };
         Ok(Self {

@@ -21,6 +21,7 @@ use self::load::OnItsWay;
 use self::requests::Requests;
 pub use crate::cache::CacheCounts;
 use crate::cache::{Cache, PartKey};
+use crate::compaction::Compactor;
 use crate::error::StateError;
 use crate::obsolete::Obsolete;
 use crate::table::FinishedTable;
@@ -40,18 +41,36 @@ pub struct StateStore {
     /// Room for parts that point reads have loaded and not used yet.
     reading: Arc<Semaphore>,
     on_their_way: Mutex<BTreeMap<PartKey, OnItsWay>>,
+    /// Who carries out compactions in other processes.
+    compactor: Option<Arc<dyn Compactor>>,
 }
 
 impl StateStore {
     /// The store of one process, over the job incarnation's `folder` of `objects`.
     pub fn new(objects: Arc<dyn ObjectStore>, folder: Path, settings: Settings) -> Arc<Self> {
+        Self::with_compactor(objects, folder, settings, None)
+    }
+
+    /// The same, whose shards may have their compactions carried out elsewhere.
+    pub fn with_compactor(
+        objects: Arc<dyn ObjectStore>,
+        folder: Path,
+        settings: Settings,
+        compactor: Option<Arc<dyn Compactor>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            compactor,
             requests: Requests::new(objects, &folder, &settings),
             cache: Cache::new(settings.cache_bytes),
             reading: Arc::new(Semaphore::new(requests::permits(&settings) as usize)),
             settings,
             on_their_way: Mutex::default(),
         })
+    }
+
+    /// Who carries out compactions in other processes, if anybody may.
+    pub(crate) fn compactor(&self) -> Option<Arc<dyn Compactor>> {
+        self.compactor.clone()
     }
 
     /// The settings it was made with.

@@ -63,6 +63,10 @@ pub enum Planted {
     /// A coordinator ends workers that it lost without asking whether it still reigns, and a worker
     /// does not tell it why it leaves it.
     ReignUnasked,
+    /// A compactor answers before its last file is stored.
+    CompactedBeforeStored,
+    /// A compactor drops tombstones whatever lies below.
+    TombstonesCompacted,
 }
 
 #[cfg(feature = "testing")]

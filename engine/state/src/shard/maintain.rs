@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::sync::Notify;
 use weir_runtime::clock;
 
 use super::background::{self, Background};
@@ -17,6 +18,8 @@ use crate::version::Version;
 pub(super) struct Running {
     compaction: Compaction,
     work: Background,
+    /// Notified when somebody waits for it.
+    hurry: Arc<Notify>,
 }
 
 impl Shard {
@@ -46,6 +49,7 @@ impl Shard {
             if self.frozen.len() > FROZEN_MAX || is_full && !self.frozen.is_empty() {
                 self.wait_for_flush().await;
             } else if let (true, Some(running)) = (runs >= RUNS_STOP, &self.compaction) {
+                running.hurry.notify_one();
                 // Its result is looked at where it is installed.
                 drop(running.work.clone().await);
             } else {
@@ -110,8 +114,10 @@ impl Shard {
     fn run(&self, compaction: Compaction) -> Running {
         let (ordered, version) = (compaction.clone(), Arc::clone(&self.version));
         let writer = self.writer.clone();
-        let work = async move { compaction::execute(&ordered, &version, writer).await };
+        let hurry = Arc::new(Notify::new());
+        let hurried = Arc::clone(&hurry);
+        let work = async move { compaction::compact(&ordered, &version, writer, &hurried).await };
         let work = background::start(&self.writer, "the compaction", work);
-        Running { compaction, work }
+        Running { compaction, work, hurry }
     }
 }

@@ -181,7 +181,7 @@ impl View {
         Ok(view.with_range(range, record.view_bytes))
     }
 
-    pub(super) fn to_record(&self) -> ViewRecord {
+    pub(crate) fn to_record(&self) -> ViewRecord {
         ViewRecord {
             name: self.table.name.clone(),
             bytes: self.table.bytes,

@@ -8,6 +8,7 @@ mod journal;
 mod journal_sim;
 mod objects;
 mod s3_stub;
+mod store_compactor;
 mod store_damage;
 mod store_model;
 mod store_real;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::path::Path;
 use weir_runtime::clock;
 use weir_runtime::sim::store::SimStore;
 use weir_state::StateError;
+use weir_state::compaction::Compactor;
 use weir_state::ids::{CheckpointId, Generation, KeyGroup, KeyGroupRange};
 use weir_state::key::{StateId, StateKey};
 use weir_state::list;
@@ -21,6 +23,10 @@ use weir_state::store::{Settings, StateStore};
 use weir_state::version::Version;
 use weir_state::version::record::VersionRecord;
 
+use crate::store_compactor::Elsewhere;
+
+/// The folder of the simulated incarnation.
+pub(crate) const FOLDER: &str = "job/1-a";
 pub(crate) const GROUPS: u16 = 8;
 /// User keys are the numbers below this one.
 pub(crate) const KEYS: u8 = 16;
@@ -127,7 +133,10 @@ impl World {
         from: &Completed,
         shards: u32,
     ) -> Self {
-        let store = StateStore::new(Arc::new(sim.clone()), Path::from("job/1-a"), settings);
+        let elsewhere: Arc<dyn Compactor> = Arc::new(Elsewhere::draw(sim, &settings));
+        let objects: Arc<dyn ObjectStore> = Arc::new(sim.clone());
+        let folder = Path::from(FOLDER);
+        let store = StateStore::with_compactor(objects, folder, settings, Some(elsewhere));
         let namer = ObjectNamer::new(generation, "w");
         let mut world = Self {
             sim: sim.clone(),
@@ -406,5 +415,5 @@ impl World {
 
 /// Where an object of the simulated incarnation lies.
 pub(crate) fn object_path(name: &str) -> Path {
-    Path::from(format!("job/1-a/objects/{name}"))
+    Path::from(format!("{FOLDER}/objects/{name}"))
 }
