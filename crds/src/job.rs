@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::rule::{AT_LEAST_1S, AT_LEAST_100MS, set_once};
 use crate::units::{Duration, Percent, Quantity};
 
+mod compaction;
 mod restore;
 mod sink;
 mod source;
@@ -22,6 +23,7 @@ mod status;
 mod step;
 mod worker;
 
+pub use compaction::{CompactionMode, CompactionSpec};
 pub use restore::{RestoreSpec, SnapshotRef};
 pub use sink::{FilesSink, NoFields, PrintSink, SinkFormat, SinkSpec, TableSink};
 pub use source::{
@@ -110,6 +112,13 @@ pub struct StatefulJobSpec {
     /// How long a change of replicas or slots may take, and how soon the next may follow.
     #[serde(default)]
     pub rescale: RescaleSpec,
+
+    /// Who merges the job's table files.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("!has(self.maxReplicas) || self.maxReplicas >= self.minReplicas")
+        .message("compaction.maxReplicas is at least minReplicas")
+        .field_path(".maxReplicas"))]
+    pub compaction: CompactionSpec,
 
     /// True: a last checkpoint is taken, the workers end, and the job waits until this is false.
     #[serde(default)]

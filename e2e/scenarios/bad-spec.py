@@ -33,6 +33,7 @@ REFUSED = [
     (spec(checkpoint={"timeout": "50ms"}), "spec.checkpoint.timeout", "timeout is at least 100ms"),
     (spec(failover={"timeout": "50ms"}), "spec.failover.timeout", "timeout is at least 100ms"),
     (spec(rescale={"deadline": "500ms"}), "spec.rescale.deadline", "deadline is at least 1s"),
+    (spec(compaction={"mode": "Remote", "minReplicas": 3, "maxReplicas": 2}), "spec.compaction", "compaction.maxReplicas is at least minReplicas"),
     (spec(failover={"within": "500ms"}), "spec.failover.within", "within is at least 1s"),
     (spec(*sums(ttl="0s")), "aggregate.ttl", "ttl is at least 1ms"),
     (spec(*sums(window={"hop": {"size": "1s", "every": "0s"}})), "hop.every", "every is at least 1ms"),

@@ -11,6 +11,7 @@
 //! - `begin.rs` — before the job runs: does the manifest fit the state? The first records.
 //! - `run.rs` — the owning task: selects an event, applies it, obeys the plan of workers.
 //! - `perform.rs` — does effects. `records.rs` — acknowledgements to records and back. Pure.
+//! - `compactors.rs` — how many compactor processes there are, and which.
 //! - `links.rs` — control streams with heartbeats. `print.rs` — `print`.
 //! - `snapshots.rs` — snapshots of a job that does not run, and what is wished of one that does.
 //! - `cleaner.rs` — deletions. `leftovers.rs` — the same for a tool, with no job running.
@@ -26,6 +27,7 @@ pub mod begin;
 mod budget;
 mod cleaner;
 mod commits;
+mod compactors;
 mod form;
 mod layout;
 pub mod leftovers;

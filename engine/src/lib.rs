@@ -11,10 +11,12 @@
 //! - [`protocol`] — the messages of `proto/weir.proto`.
 //! - `execution` — the tasks of stages: sources, keyed steps, operators, sinks.
 //! - [`worker`] — a worker process: fencing, deployments, commits.
+//! - [`compactor`] — a compactor process: carries out what workers order.
 //! - [`cluster`], [`plan`] — where workers run, and which ones a job needs next.
 //! - [`coordinator`] — the task that owns a job: generations, checkpoints, commits, clean-up.
 
 pub mod cluster;
+pub mod compactor;
 pub mod coordinator;
 pub mod exchange;
 mod execution;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::protocol::{Frame, OpenChannel, ToCoordinator, ToSender, ToWorker};
+use crate::protocol::{
+    Frame, FromCompactor, OpenChannel, ToCompactor, ToCoordinator, ToSender, ToWorker,
+};
 
 pub mod grpc;
 pub mod sim;
@@ -33,6 +35,11 @@ pub type ReceiverLink = Link<ToSender, Frame>;
 /// The sender's end of a data channel.
 pub type SenderLink = Link<Frame, ToSender>;
 
+/// The end of a compaction of the worker that ordered it.
+pub type OrderLink = Link<ToCompactor, FromCompactor>;
+/// The compactor's end of a compaction.
+pub type CompactionLink = Link<FromCompactor, ToCompactor>;
+
 /// A call could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot reach worker {address}: {reason}")]
@@ -43,12 +50,16 @@ pub struct Unreachable {
     pub reason: String,
 }
 
-/// What a worker answers.
+/// What a worker or a compactor answers. What is not its business it drops, which ends the call.
 pub trait WorkerService: Send + Sync {
     /// A coordinator has opened a control stream. Must not block.
     fn control(&self, link: WorkerLink);
     /// A receiver has opened a data channel. Must not block.
     fn channel(&self, open: OpenChannel, link: SenderLink);
+    /// A worker has a compaction to give. Must not block.
+    fn compaction(&self, link: CompactionLink) {
+        drop(link);
+    }
 }
 
 /// How processes reach each other.
@@ -60,6 +71,8 @@ pub trait Network: Send + Sync {
     async fn control(&self, address: &str) -> Result<CoordinatorLink, Unreachable>;
     /// Opens a data channel to the sender at `address`; `open` is its first message.
     async fn channel(&self, address: &str, open: OpenChannel) -> Result<ReceiverLink, Unreachable>;
+    /// Opens a call to the compactor at `address`, for one compaction.
+    async fn compact(&self, address: &str) -> Result<OrderLink, Unreachable>;
 }
 
 /// A service that is being served.

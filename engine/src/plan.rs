@@ -123,6 +123,20 @@ pub struct Plan {
     pub waiting: Option<Waiting>,
 }
 
+/// What to do so that there are so many compactors: any process is as good as another.
+pub fn plan_pool(wanted: u32, seen: &[WorkerView]) -> Vec<Action> {
+    let usable = |worker: &&WorkerView| !is_dead(worker) && !worker.outdated;
+    let kept: Vec<u32> =
+        seen.iter().filter(usable).take(wanted as usize).map(|worker| worker.ordinal).collect();
+    let is_kept = |worker: &WorkerView| kept.contains(&worker.ordinal) && !is_dead(worker);
+    let mut actions: Vec<Action> = seen.iter().filter(|one| !is_kept(one)).map(end).collect();
+    let is_taken = |ordinal: &u32| seen.iter().any(|one| one.ordinal == *ordinal && !is_dead(one));
+    let missing = (wanted as usize).saturating_sub(kept.len());
+    let free = (0..).filter(|ordinal| !is_taken(ordinal));
+    actions.extend(free.take(missing).map(|ordinal| Action::Start { ordinal }));
+    actions
+}
+
 /// The whole policy of worker processes and generations.
 pub fn plan(job: &JobView, seen: &[WorkerView]) -> Plan {
     match job.wish {
@@ -450,6 +464,25 @@ mod tests {
         assert_eq!(planned.actions, [Action::Stop { ordinal: 0 }, forget(1)]);
         assert_eq!(planned.waiting, Some(Waiting::Ending { left: 1 }));
         assert_eq!(plan(&job, &[]), Plan::default());
+    }
+
+    #[test]
+    fn compactors_are_replaced_and_kept_to_their_number() {
+        let starts = |ordinals: &[u32]| -> Vec<Action> {
+            ordinals.iter().map(|ordinal| Action::Start { ordinal: *ordinal }).collect()
+        };
+        assert_eq!(plan_pool(2, &[]), starts(&[0, 1]));
+        let seen = [ready(0, "a"), ready(1, "b")];
+        assert_eq!(plan_pool(2, &seen), []);
+        assert_eq!(plan_pool(1, &seen), [Action::Stop { ordinal: 1 }]);
+        let none = [Action::Stop { ordinal: 0 }, Action::Stop { ordinal: 1 }];
+        assert_eq!(plan_pool(0, &seen), none);
+        assert_eq!(
+            plan_pool(2, &[dead(0), ready(1, "b")]),
+            [vec![forget(0)], starts(&[0])].concat()
+        );
+        let seen = [outdated(0, "a"), ready(1, "b")];
+        assert_eq!(plan_pool(2, &seen), [vec![Action::Stop { ordinal: 0 }], starts(&[2])].concat());
     }
 
     fn outdated(ordinal: u32, name: &str) -> WorkerView {

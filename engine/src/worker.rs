@@ -5,6 +5,7 @@
 //! - `worker/generation.rs` — the running generation: stage tasks, their reports, their end.
 //! - `worker/deploy.rs` — from a Deploy message to running stage tasks.
 //! - `worker/commit.rs` — publishes what a completed checkpoint has staged.
+//! - `worker/compactors.rs` — has compactions carried out by other processes.
 //! - `worker/sight.rs` — what one sees of it from outside.
 //!
 //! What must stay true: a worker obeys the newest term and generation that it has seen and nothing
@@ -24,6 +25,7 @@ use crate::protocol::{Hello, OpenChannel, to_worker};
 use self::deploy::Ground;
 
 mod commit;
+mod compactors;
 mod control;
 mod deploy;
 mod fence;
@@ -89,7 +91,8 @@ pub async fn run(
     let serving = serving
         .map_err(|cause| WorkerError::Listen { worker: settings.incarnation.clone(), cause })?;
     ready(&serving.address);
-    let ground = Ground { settings, network, open_objects };
+    let compactors = compactors::Pool::new(Arc::clone(&network));
+    let ground = Ground { settings, network, open_objects, compactors };
     Box::pin(control::Control::new(ground, registry, opened).run()).await
 }
 

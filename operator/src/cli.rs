@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Stateful streaming jobs whose state lives in an object store.
 #[derive(Debug, Parser)]
@@ -106,9 +106,12 @@ pub(crate) struct ReleaseArgs {
 /// Flags of `weir worker`. Without `--listen` it is the child of a `weir run`.
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArgs {
-    /// Its place among the job's workers
+    /// Its place among the job's workers or compactors
     #[arg(long, default_value_t = 0)]
     pub(crate) ordinal: u32,
+    /// What it does: run a job's steps, or merge its table files for the workers
+    #[arg(long, value_enum, default_value = "worker")]
+    pub(crate) role: ProcessRole,
     /// Serve the coordinator and other workers there, with mutual TLS
     #[arg(long, value_name = "ADDRESS", requires = "tls", requires = "incarnation")]
     pub(crate) listen: Option<SocketAddr>,
@@ -124,6 +127,25 @@ pub(crate) struct WorkerArgs {
     /// Serve /healthz, /readyz and /metrics there
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7411")]
     pub(crate) probes: SocketAddr,
+}
+
+/// What a process does for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProcessRole {
+    /// Runs subtasks.
+    Worker,
+    /// Compacts.
+    Compactor,
+}
+
+impl ProcessRole {
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Compactor => "compactor",
+        }
+    }
 }
 
 /// Flags of `weir validate`.

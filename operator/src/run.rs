@@ -25,7 +25,7 @@ use weir_state::journal::Root;
 use weir_state::journal::record::Authority;
 use weir_state::objects::{StoreOptions, open, open_existing};
 
-use crate::cli::RunArgs;
+use crate::cli::{ProcessRole, RunArgs};
 use crate::exit::{Exit, chain, report, say};
 use crate::log;
 use crate::manifest::Manifest;
@@ -296,11 +296,13 @@ async fn drive(
     let (steer, target) = watch::channel(Target::of(spec));
     let watching = task::spawn(watched::watch(file.to_owned(), spec.clone(), steer, wish));
     let progress = task::spawn(progress::show(shown));
-    let mut cluster = LocalCluster::new(program, folder.logs(), token);
+    let processes = |role| LocalCluster::new(role, program.clone(), folder.logs(), token.clone());
+    let mut cluster = processes(ProcessRole::Worker);
+    let compactors = Box::new(processes(ProcessRole::Compactor));
     let (_ask, asked) = watch::channel(0);
     let (_wish_snapshots, snapshots) = watch::channel(Wishes::new());
-    let outside =
-        Outside { wanted, target, asked, snapshots, status, print: Box::new(StandardOutput) };
+    let print = Box::new(StandardOutput);
+    let outside = Outside { wanted, target, asked, snapshots, status, print, compactors };
     let outcome = Box::pin(run_job(job, &mut cluster, outside)).await;
     watching.abort();
     stopping.abort();

@@ -30,6 +30,7 @@ pub(crate) fn job_spec(job: &crds::StatefulJob) -> (spec::JobSpec, Vec<usize>) {
             deadline_ms: declared.rescale.deadline.as_millis(),
             cooldown_ms: declared.rescale.cooldown.as_millis(),
         },
+        compaction: compaction(&declared.compaction),
         pipeline,
     };
     (spec, from)
@@ -69,6 +70,14 @@ fn failover(declared: &crds::FailoverSpec) -> spec::FailoverPolicy {
         restarts: declared.restarts,
         within_ms: declared.within.as_millis(),
         min_survivors_percent: declared.min_survivors.as_u32(),
+    }
+}
+
+fn compaction(declared: &crds::CompactionSpec) -> spec::CompactionPolicy {
+    spec::CompactionPolicy {
+        remote: declared.mode == crds::CompactionMode::Remote,
+        min_replicas: declared.min_replicas,
+        max_replicas: declared.max_replicas.unwrap_or(declared.min_replicas),
     }
 }
 

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use weir_engine::compactor::{self, CompactorSettings};
 use weir_engine::network::grpc::GrpcNetwork;
 use weir_engine::objects::RealObjects;
 use weir_engine::worker::sight::Sight;
 use weir_engine::worker::{self, OpenObjects, WorkerError, WorkerSettings};
 use weir_runtime::{random, task};
 
-use crate::cli::WorkerArgs;
+use crate::cli::{ProcessRole, WorkerArgs};
 use crate::exit::Exit;
 
 pub(crate) mod metrics;
@@ -57,12 +58,12 @@ pub(crate) async fn run(args: WorkerArgs) -> Exit {
     crate::log::to_stderr();
     match pod::Pod::of(&args) {
         Some(pod) => Box::pin(pod.run(token)).await,
-        None => run_child(args.ordinal, token).await,
+        None => run_child(args.role, args.ordinal, token).await,
     }
 }
 
 /// Below a `weir run`. The ordinal is in the name that messages and files have of it.
-async fn run_child(ordinal: u32, token: String) -> Exit {
+async fn run_child(role: ProcessRole, ordinal: u32, token: String) -> Exit {
     end_with_parent();
     ignore_interrupts();
     let settings = WorkerSettings {
@@ -75,17 +76,26 @@ async fn run_child(ordinal: u32, token: String) -> Exit {
     let network = GrpcNetwork::loopback();
     let objects: OpenObjects =
         Arc::new(|folder: &str| Arc::new(RealObjects { base_folder: folder.into() }) as _);
-    work(settings, network, objects, |address| announce(&incarnation, address)).await
+    work(role, settings, network, objects, |address| announce(&incarnation, address)).await
 }
 
 /// Works until it has left, or can't.
 async fn work(
+    role: ProcessRole,
     settings: WorkerSettings,
     network: Arc<GrpcNetwork>,
     objects: OpenObjects,
     ready: impl FnOnce(&str) + Send,
 ) -> Exit {
-    match worker::run(settings, network, objects, ready).await {
+    let ended = match role {
+        ProcessRole::Worker => worker::run(settings, network, objects, ready).await,
+        ProcessRole::Compactor => {
+            let WorkerSettings { incarnation, token, leave, .. } = settings;
+            let settings = CompactorSettings { incarnation, token, leave };
+            compactor::run(settings, network, objects, ready).await
+        }
+    };
+    match ended {
         Ok(()) => Exit::Done,
         Err(error) => {
             crate::exit::report(&error);

@@ -52,7 +52,7 @@ pub struct StatefulJobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
-    /// Ready, Reconciling, Stalled and CheckpointsHealthy.
+    /// Ready, Reconciling, Stalled, Suspended, CheckpointsHealthy and CompactionHealthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -7,7 +7,7 @@ use super::node::Node;
 /// Field names that are not built yet in the object at `place`, a path without indices.
 pub(super) fn fields(place: &str) -> &'static [&'static str] {
     match place {
-        "spec" => &["image", "args", "sql", "compaction", "upgrade"],
+        "spec" => &["image", "args", "sql", "upgrade"],
         "spec.restoreFrom" => &["takeOver"],
         "spec.worker" => &["podTemplate"],
         "spec.state" => &["disk"],

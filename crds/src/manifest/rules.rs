@@ -94,6 +94,7 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
         "aggregate" => aggregate(object, problems),
         "window" => window(object, problems),
         "hop" => hop(object, problems),
+        "compaction" => compaction(object, problems),
         _ => {}
     }
 }
@@ -224,6 +225,17 @@ fn hop(object: &Object<'_>, problems: &mut Problems) {
              lost; make it at most `size`"
         );
         problems.add(&field(object.path, "every"), message);
+    }
+}
+
+fn compaction(object: &Object<'_>, problems: &mut Problems) {
+    let number = |name: &str| object.node.get(name)?.words()?.parse::<u32>().ok();
+    let least = number("minReplicas").unwrap_or(1);
+    if let Some(most) = number("maxReplicas").filter(|most| *most < least) {
+        let path = field(object.path, "maxReplicas");
+        if !problems.is_unsound(&path) {
+            problems.add(&path, format!("{most} is less than minReplicas, {least}"));
+        }
     }
 }
 

@@ -72,6 +72,7 @@ fn with(pointer: &str, value: &Value) -> Value {
     job
 }
 
+const COMPACTORS: &str = "compaction.maxReplicas is at least minReplicas";
 const READ: &str = "/spec/pipeline/0/source";
 const MADE: &str = "/spec/pipeline/1/source";
 const KEPT: &str = "/spec/pipeline/2";
@@ -127,11 +128,12 @@ fn cases() -> Vec<Case> {
         cases.push((pointer, value, message));
     };
     cases_of_policies(&mut add);
+    cases_of_snapshots(&mut add);
     cases_of_steps(&mut add);
     cases
 }
 
-fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
+fn cases_of_snapshots(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
     for (schedule, said) in
         [("0 3 * * *", None), ("*/5 1,2 1-7 jan  mon", None), ("0 3 * *  ", Some(SCHEDULE))]
     {
@@ -150,6 +152,9 @@ fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) 
         let (pointer, value) = restore(value);
         add(pointer, value, said);
     }
+}
+
+fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
     add("/metadata/name".into(), json!("a".repeat(40)), None);
     add("/metadata/name".into(), json!("a".repeat(41)), Some(NAME_LONG));
     for name in ["A", "9a", "a_b", "a-", "-a", "a.b"] {
@@ -201,6 +206,18 @@ fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) 
         add("/spec/failover".into(), json!({"within": time}), message);
         let message = message.map(|_| DEADLINE);
         add("/spec/rescale".into(), json!({"deadline": time}), message);
+    }
+    for (least, most, message) in [
+        (1, json!(3), None),
+        (0, json!(0), None),
+        (5, Value::Null, None),
+        (2, json!(1), Some(COMPACTORS)),
+    ] {
+        let mut compaction = json!({"mode": "Remote", "minReplicas": least});
+        if !most.is_null() {
+            compaction["maxReplicas"] = most;
+        }
+        add("/spec/compaction".into(), compaction, message);
     }
 }
 

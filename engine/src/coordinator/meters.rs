@@ -8,7 +8,7 @@ use weir_runtime::clock::Instant;
 
 use super::status::StepRows;
 use super::summary::Totals;
-use crate::protocol::{Ack, Progress, StepCounters};
+use crate::protocol::{Ack, CompactionCounters, Progress, StepCounters};
 
 /// The rate is taken over this long.
 const RATE_OVER: Duration = Duration::from_secs(5);
@@ -121,6 +121,21 @@ impl Meters {
         self.workers.values().map(|worker| worker.state_requests).sum()
     }
 
+    /// Compactions that were ordered in this generation, over all workers; the problem is that of
+    /// the first one that has one.
+    pub(crate) fn compaction(&self) -> CompactionCounters {
+        let mut all = CompactionCounters::default();
+        for told in self.workers.values().filter_map(|worker| worker.compaction.as_ref()) {
+            all.elsewhere += told.elsewhere;
+            all.here += told.here;
+            all.given_up += told.given_up;
+            if all.problem.is_empty() {
+                all.problem.clone_from(&told.problem);
+            }
+        }
+        all
+    }
+
     /// The least watermark of all keyed steps; none before every one of them has one.
     pub(crate) fn watermark_ms(&self) -> Option<i64> {
         let all = self.workers.values().flat_map(|worker| &worker.watermarks);
@@ -169,7 +184,7 @@ mod tests {
 
     fn progress(rows_in: u64, requests: u64) -> Progress {
         let steps = vec![StepCounters { step: "a".to_owned(), rows_in, ..StepCounters::default() }];
-        Progress { steps, watermarks: Vec::new(), state_requests: requests }
+        Progress { steps, state_requests: requests, ..Progress::default() }
     }
 
     fn ack(rows_in: u64, bytes: u64) -> Ack {

@@ -23,7 +23,7 @@ use super::status::Phase;
 use super::summary::{Summary, Totals};
 use crate::cluster::Member;
 use crate::execution::error::chain;
-use crate::protocol::{Ack, Deploy, Piece, ToWorker, WorkerRef, to_worker};
+use crate::protocol::{Ack, Compactors, Deploy, Piece, ToWorker, WorkerRef, to_worker};
 
 /// How often a record is written anew, after the journal's own repetitions.
 const RECORD_ATTEMPTS_MAX: u32 = 3;
@@ -38,6 +38,8 @@ pub(crate) struct Performer {
     hear: mpsc::Sender<(LinkId, Heard)>,
     cleaner: Cleaner,
     printer: Printer,
+    /// Who compacts, once that was ever anybody else than the workers.
+    compactors: Option<Compactors>,
 }
 
 /// Whether a coordinator may still decide over its job.
@@ -59,7 +61,28 @@ impl Performer {
     ) -> Self {
         let greeting = greeting(&job);
         let printer = Printer::new(print, &job.request.spec);
-        Self { job, greeting, streams: Streams::new(), hear, cleaner, printer }
+        let streams = Streams::new();
+        Self { job, greeting, streams, hear, cleaner, printer, compactors: None }
+    }
+
+    /// Tells the workers who compacts from now on, if they do not know.
+    pub(crate) fn tell_compactors(&mut self, wanted: bool, members: &[Member]) {
+        let compactors = members.iter().map(worker_ref).collect();
+        let now = Some(Compactors { wanted, compactors });
+        if self.compactors == now || (self.compactors.is_none() && !wanted) {
+            return;
+        }
+        self.compactors = now;
+        for stream in self.streams.values() {
+            self.tell(stream);
+        }
+    }
+
+    fn tell(&self, stream: &Stream) {
+        let Some(compactors) = self.compactors.clone() else { return };
+        let body = Some(to_worker::Body::Compactors(compactors));
+        // One that does not read is found out by its heartbeats.
+        stream.send(ToWorker { term: self.job.term.0, generation: 0, body });
     }
 
     /// Does one effect; gives what came of it, if the machine has to know.
@@ -72,6 +95,7 @@ impl Performer {
             Effect::Dial(link, member) => {
                 let hear = self.hear.clone();
                 let stream = Stream::open(self.greeting.clone(), link, member, hear);
+                self.tell(&stream);
                 self.streams.insert(link, stream);
                 None
             }
@@ -136,10 +160,6 @@ impl Performer {
         // Whoever does not belong to it has nothing to say any more.
         self.streams.retain(|link, _| links.contains(link));
         let Job { journal, .. } = &self.job;
-        let worker_ref = |worker: &Member| WorkerRef {
-            incarnation: worker.incarnation.clone(),
-            address: worker.address.clone(),
-        };
         let deploy = Deploy {
             workers: layout.workers.iter().map(worker_ref).collect(),
             subtasks: layout.subtasks(),
@@ -328,6 +348,10 @@ impl Performer {
             clean_up(&self.job.journal, &self.job.grounds()).await;
         }
     }
+}
+
+fn worker_ref(worker: &Member) -> WorkerRef {
+    WorkerRef { incarnation: worker.incarnation.clone(), address: worker.address.clone() }
 }
 
 fn stopped(error: &JournalError) -> Phase {

@@ -12,6 +12,7 @@ use weir_runtime::sim::planted::{Planted, planted};
 
 use super::begin::Job;
 use super::cleaner::{Cleaner, Grounds};
+use super::compactors::Compactors;
 use super::links::{Greeting, Heard, LinkId, Stream};
 use super::machine::adopting::Before;
 use super::machine::{Event, Machine, Recorded, Shape};
@@ -22,7 +23,9 @@ use super::snapshots::{self, Wishes};
 use super::status::{Phase, Status};
 use super::summary::{Summary, Totals};
 use crate::cluster::{Cluster, ClusterError, Exit, WorkerState, WorkerView};
-use crate::pipeline::spec::{CheckpointPolicy, JobSpec, RescalePolicy, SinkSpec, Verb};
+use crate::pipeline::spec::{
+    CheckpointPolicy, CompactionPolicy, JobSpec, RescalePolicy, SinkSpec, Verb,
+};
 use crate::plan::{self, Action, JobView, Wish};
 use crate::protocol::Piece;
 
@@ -62,20 +65,22 @@ pub struct Target {
     pub checkpoint: CheckpointPolicy,
     /// How it comes to another width.
     pub rescale: RescalePolicy,
+    /// Who merges table files.
+    pub compaction: CompactionPolicy,
 }
 
 impl Target {
     /// As a job's text says it.
     pub fn of(spec: &JobSpec) -> Self {
-        let JobSpec { replicas, slots, checkpoint, rescale, .. } = *spec;
-        Self { replicas, slots, checkpoint, rescale }
+        let JobSpec { replicas, slots, checkpoint, rescale, compaction, .. } = *spec;
+        Self { replicas, slots, checkpoint, rescale, compaction }
     }
 
     /// Makes it what a job's text says.
     pub fn put_into(self, spec: &mut JobSpec) {
-        let Self { replicas, slots, checkpoint, rescale } = self;
+        let Self { replicas, slots, checkpoint, rescale, compaction } = self;
         (spec.replicas, spec.slots) = (replicas, slots);
-        (spec.checkpoint, spec.rescale) = (checkpoint, rescale);
+        (spec.checkpoint, spec.rescale, spec.compaction) = (checkpoint, rescale, compaction);
     }
 }
 
@@ -95,6 +100,8 @@ pub struct Outside {
     pub status: watch::Sender<Status>,
     /// Takes the rows of `print` sinks.
     pub print: Box<dyn Print>,
+    /// Where compactor processes run; a job whose `compaction` is remote has some.
+    pub compactors: Box<dyn Cluster>,
 }
 
 /// How a job ended.
@@ -131,6 +138,7 @@ struct Run {
     sure_until: Instant,
     /// Another coordinator has the job.
     is_superseded: bool,
+    compactors: Compactors,
 }
 
 /// What woke the task.
@@ -166,6 +174,7 @@ impl Run {
             is_suspended: false,
             sure_until: now,
             is_superseded: false,
+            compactors: Compactors::new(outside.compactors, now),
         }
     }
 
@@ -194,8 +203,10 @@ impl Run {
                 // What was seen is no more; nobody else would wake us to look again.
                 continue;
             }
+            wait = self.keep_compactors(view.wish).await.into_iter().chain(wait).min();
             self.show(&seen, plan.waiting);
-            let is_left = seen.is_empty() || view.wish == Wish::Leave;
+            let is_empty = seen.is_empty() && self.compactors.is_empty();
+            let is_left = is_empty || view.wish == Wish::Leave;
             if self.machine.ended().is_some() && is_left {
                 return;
             }
@@ -231,6 +242,7 @@ impl Run {
             Ok(()) = self.snapshots.changed() => Wake::Snapshots,
             Some((link, heard)) = self.heard.recv() => Wake::Event(Event::Heard(link, heard)),
             () = cluster.changed() => Wake::Cluster,
+            () = self.compactors.changed() => Wake::Cluster,
             through = self.performer.deleted() => Wake::Deleted(through),
             () = clock::sleep_until_some(due) => Wake::Event(Event::Tick),
             // Whatever was overlooked is seen then: also workers that have ended without a sign.
@@ -343,6 +355,25 @@ impl Run {
         }
     }
 
+    /// Has as many compactors as are wanted, and the workers know them. Gives when to look again.
+    async fn keep_compactors(&mut self, wish: Wish) -> Option<Instant> {
+        let policy = self.target.borrow().compaction;
+        let now = clock::now();
+        let here = self.machine.compaction().here;
+        let wanted = match wish {
+            Wish::Run | Wish::Hold => self.compactors.wanted(policy, here, now),
+            Wish::End => 0,
+            Wish::Leave => return None,
+        };
+        let due = self.compactors.observe(wanted).await;
+        if due && self.compactors.outlive() && !self.may_act().await {
+            return Some(now + REIGN_PAUSE);
+        }
+        let wait = self.compactors.act(now).await;
+        self.performer.tell_compactors(policy.remote, self.compactors.members());
+        wait
+    }
+
     async fn cluster_failed(&mut self, error: &ClusterError) {
         let why = format!("{error}: {}; it is tried again", error.cause);
         tracing::warn!("{why}");
@@ -359,6 +390,8 @@ impl Run {
         self.machine.note_requests(self.performer.requests());
         let mut status = self.machine.status(is_late.then_some(now));
         status.workers_ready = u32::try_from(ready.count()).unwrap_or(u32::MAX);
+        let told = self.machine.compaction();
+        status.compaction = self.compactors.status(self.target.borrow().compaction, told);
         if let Some(waiting) = waiting
             && status.message.is_empty()
         {

@@ -141,6 +141,23 @@ pub struct CheckpointNumbers {
     pub last_bytes: u64,
 }
 
+/// Compaction by compactors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compaction {
+    /// Compactors wanted.
+    pub wanted: u32,
+    /// Compactors that can be dialled.
+    pub ready: u32,
+    /// Compactions that they carried out in this generation.
+    pub elsewhere: u64,
+    /// Compactions that workers carried out, since no compactor did.
+    pub here: u64,
+    /// Attempts of compactors that came to nothing.
+    pub given_up: u64,
+    /// Why workers compact themselves; empty: they do not.
+    pub problem: String,
+}
+
 /// Everything worth showing of a job, as of now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -196,6 +213,8 @@ pub struct Status {
     pub is_adopted: bool,
     /// Incarnations of the workers that run the generation, or are to.
     pub serving: BTreeSet<String>,
+    /// Of a job with compactors.
+    pub compaction: Option<Compaction>,
 }
 
 impl Status {

@@ -172,6 +172,7 @@ impl Board {
         });
         let requests = self.store.counters();
         Progress {
+            compaction: None,
             steps: self.counters.iter().flat_map(|task| task.read()).collect(),
             watermarks: watermarks.collect(),
             state_requests: requests.reads + requests.writes,

@@ -27,11 +27,13 @@ use crate::exchange::BATCH_BYTES_MAX;
 use crate::execution::error::chain;
 use crate::network::tls::{PeerName, Role, Tls, TlsError};
 use crate::network::{
-    CoordinatorLink, Link, Network, ReceiverLink, Serving, Unreachable, WorkerService,
+    CoordinatorLink, Link, Network, OrderLink, ReceiverLink, Serving, Unreachable, WorkerService,
 };
 use crate::protocol::worker_client::WorkerClient;
 use crate::protocol::worker_server::{Worker, WorkerServer};
-use crate::protocol::{Frame, OpenChannel, ToCoordinator, ToSender, ToWorker, to_sender};
+use crate::protocol::{
+    Frame, FromCompactor, OpenChannel, ToCompactor, ToCoordinator, ToSender, ToWorker, to_sender,
+};
 
 mod accepting;
 mod connection;
@@ -82,9 +84,9 @@ impl GrpcNetwork {
         Arc::new(Self { connections: Mutex::default(), listen, tls: Some(tls) })
     }
 
-    /// A connection to `address`; it connects at its first call.
-    fn connect(&self, address: &str) -> Result<Channel, Unreachable> {
-        let dialler = Dialler::new(address, self.tls.clone());
+    /// A connection to a process of this role at `address`; it connects at its first call.
+    fn connect(&self, address: &str, role: Role) -> Result<Channel, Unreachable> {
+        let dialler = Dialler::new(address, role, self.tls.clone());
         Ok(endpoint(address)?.connect_with_connector_lazy(dialler))
     }
 
@@ -94,7 +96,7 @@ impl GrpcNetwork {
         if let Some(channel) = connections.get(address) {
             return Ok(channel.clone());
         }
-        let channel = self.connect(address)?;
+        let channel = self.connect(address, Role::Worker)?;
         connections.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -103,7 +105,7 @@ impl GrpcNetwork {
     fn own_name(&self) -> io::Result<Option<PeerName>> {
         let Some(tls) = &self.tls else { return Ok(None) };
         match tls.name() {
-            name if name.role == Role::Worker => Ok(Some(name.clone())),
+            name if name.role != Role::Operator => Ok(Some(name.clone())),
             found => Err(io::Error::other(TlsError::WrongRole {
                 found: found.clone(),
                 wanted: Role::Worker,
@@ -160,7 +162,7 @@ impl Network for GrpcNetwork {
     }
 
     async fn control(&self, address: &str) -> Result<CoordinatorLink, Unreachable> {
-        let mut client = client(self.connect(address)?);
+        let mut client = client(self.connect(address, Role::Worker)?);
         let (send, outgoing) = mpsc::channel::<ToWorker>(LINK_MESSAGES_MAX);
         let called = client.control(ReceiverStream::new(outgoing)).await;
         let stream = called.map_err(|status| self.failed(address, &status))?.into_inner();
@@ -176,6 +178,14 @@ impl Network for GrpcNetwork {
         let called = client.channel(ReceiverStream::new(outgoing)).await;
         let stream = called.map_err(|status| self.failed(address, &status))?.into_inner();
         Ok(Link { send, receive: bridged(stream) })
+    }
+
+    async fn compact(&self, address: &str) -> Result<OrderLink, Unreachable> {
+        let mut client = client(self.connect(address, Role::Compactor)?);
+        let (send, outgoing) = mpsc::channel::<ToCompactor>(LINK_MESSAGES_MAX);
+        let called = client.compact(ReceiverStream::new(outgoing)).await;
+        let stream = called.map_err(|status| unreachable_at(address, &reason(&status)))?;
+        Ok(Link { send, receive: bridged(stream.into_inner()) })
     }
 }
 
@@ -235,6 +245,17 @@ type Outgoing<T> = futures::stream::BoxStream<'static, Result<T, Status>>;
 impl Worker for Bridge {
     type ControlStream = Outgoing<ToCoordinator>;
     type ChannelStream = Outgoing<Frame>;
+    type CompactStream = Outgoing<FromCompactor>;
+
+    async fn compact(
+        &self,
+        request: Request<Streaming<ToCompactor>>,
+    ) -> Result<Response<Self::CompactStream>, Status> {
+        self.admit(&request, Role::Worker)?;
+        let (send, outgoing) = mpsc::channel(LINK_MESSAGES_MAX);
+        self.service.compaction(Link { send, receive: bridged(request.into_inner()) });
+        Ok(Response::new(stream_of(outgoing)))
+    }
 
     async fn control(
         &self,

@@ -23,7 +23,7 @@ use weir_runtime::{clock, random};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::network::{
-    CoordinatorLink, Link, Network, ReceiverLink, Serving, Unreachable, WorkerService,
+    CoordinatorLink, Link, Network, OrderLink, ReceiverLink, Serving, Unreachable, WorkerService,
 };
 use crate::protocol::OpenChannel;
 
@@ -258,6 +258,13 @@ impl Network for SimNetwork {
         let (server, call) = self.dial(address).await?;
         let (near, far) = self.connect(&server, &call, false);
         self.hand_over(&server, move |service| service.channel(open, far));
+        Ok(near)
+    }
+
+    async fn compact(&self, address: &str) -> Result<OrderLink, Unreachable> {
+        let (server, call) = self.dial(address).await?;
+        let (near, far) = self.connect(&server, &call, true);
+        self.hand_over(&server, move |service| service.compaction(far));
         Ok(near)
     }
 }

@@ -26,6 +26,9 @@ pub struct JobSpec {
     /// How long a rescale may take, and how soon the next may follow.
     #[serde(default)]
     pub rescale: RescalePolicy,
+    /// Who merges table files.
+    #[serde(default)]
+    pub compaction: CompactionPolicy,
     /// The steps, in flow order.
     pub pipeline: Vec<StepSpec>,
 }
@@ -43,6 +46,17 @@ pub struct CheckpointPolicy {
     pub retained: u32,
     /// Failures in a row beyond which the job fails; none: never.
     pub tolerable_failures: Option<u32>,
+}
+
+/// Who merges table files: the workers, or compactors beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionPolicy {
+    /// Compactors do.
+    pub remote: bool,
+    /// Compactors that there are at least.
+    pub min_replicas: u32,
+    /// Compactors that there are at most, when workers find those that there are busy.
+    pub max_replicas: u32,
 }
 
 /// When lost workers are given up and how many errors a job may report.
@@ -83,7 +97,7 @@ impl Default for RescalePolicy {
 
 impl JobSpec {
     /// Names of the fields, as they are stored, that a running job takes over.
-    pub const LIVE: [&str; 4] = ["replicas", "slots", "checkpoint", "rescale"];
+    pub const LIVE: [&str; 5] = ["replicas", "slots", "checkpoint", "rescale", "compaction"];
 }
 
 /// One step: an id, its inputs, one verb.

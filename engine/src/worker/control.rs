@@ -254,6 +254,9 @@ impl Control {
                     self.generation.iter().flat_map(Generation::inputs_done).collect();
                 done.into_iter().for_each(|body| self.say(body));
             }
+            Some(to_worker::Body::Compactors(now)) if self.fence.is_term(term) => {
+                self.ground.compactors.set(&now);
+            }
             Some(to_worker::Body::Deploy(deploy)) => {
                 self.deploy(term, generation, deploy).await?;
             }
@@ -282,6 +285,7 @@ impl Control {
                 self.say(Body::Stopped(Stopped {}));
             }
             to_worker::Body::Hello(_)
+            | to_worker::Body::Compactors(_)
             | to_worker::Body::Deploy(_)
             | to_worker::Body::Heartbeat(_) => {}
         }
@@ -326,6 +330,7 @@ impl Control {
         let incarnation = self.fence.incarnation().unwrap_or_default().to_owned();
         let registry = self.registry();
         registry.begin(ids::Generation(number));
+        self.ground.compactors.begin();
         let form = deploy.form;
         let order = Order { incarnation, generation: number, registry, deploy };
         let work = deploy::deploy(self.ground.clone(), order);
@@ -351,7 +356,8 @@ impl Control {
     fn progress(&mut self) {
         self.next_progress = clock::now() + PROGRESS_EVERY;
         let Some(stages) = self.generation.as_ref().and_then(Generation::stages) else { return };
-        let now = stages.board.read();
+        let compaction = self.ground.compactors.counters();
+        let now = Progress { compaction, ..stages.board.read() };
         if now != self.told {
             self.told = now.clone();
             self.say(Body::Progress(now));

@@ -11,24 +11,26 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
+use weir_state::compaction::Compactor;
 use weir_state::ids::{CheckpointId, Generation};
 use weir_state::names::ObjectNamer;
 use weir_state::store::{Settings, StateStore};
 use weir_state::version::record::VersionRecord;
 
 use super::commit::Folders;
+use super::compactors::{Orders, Pool};
 use super::generation::Stages;
 use super::{OpenObjects, WorkerSettings};
 use crate::exchange::Registry;
 use crate::execution::launch::{Blueprint, LaunchError, Lines, Restored};
-use crate::execution::orders::{Orders, REPORTS_MAX};
+use crate::execution::orders::{Orders as StageOrders, REPORTS_MAX};
 use crate::network::Network;
 use crate::objects::{Objects, OpenError};
 use crate::pipeline::check::check;
 use crate::pipeline::checked::{CheckedJob, SourceSchemas};
 use crate::pipeline::graph::{Graph, Head};
 use crate::pipeline::spec::{JobSpec, SourceSpec, StoreSpec, Verb};
-use crate::protocol::{Deploy, SourcePlan};
+use crate::protocol::{CompactionTask, Deploy, PROTOCOL_VERSION, SourcePlan};
 use crate::sink::StateFolder;
 use crate::source::{self, Source, SourceError};
 
@@ -88,6 +90,7 @@ pub(crate) struct Ground {
     pub(crate) settings: WorkerSettings,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) open_objects: OpenObjects,
+    pub(crate) compactors: Arc<Pool>,
 }
 
 /// One deployment, as far as it is known without compiling the job.
@@ -115,7 +118,9 @@ pub(crate) async fn deploy(ground: Ground, order: Order) -> Result<Stages, Deplo
         .collect();
     let shards = own.len() * graph.stages.iter().filter(|stage| stage.head == Head::Keyed).count();
     let settings = Settings::for_memory(deploy.state_memory_bytes, shards);
-    let store = StateStore::new(Arc::clone(&state.store), state.path.clone(), settings);
+    let orders = orders(&ground, &incarnation, &deploy);
+    let (objects_of_state, folder) = (Arc::clone(&state.store), state.path.clone());
+    let store = StateStore::with_compactor(objects_of_state, folder, settings, Some(orders));
     let blueprint = Blueprint {
         generation: Generation(generation),
         run: deploy.run.clone(),
@@ -142,12 +147,12 @@ pub(crate) async fn deploy(ground: Ground, order: Order) -> Result<Stages, Deplo
 fn start(blueprint: &Blueprint, own: &[u32]) -> Result<Stages, DeployError> {
     let checkpoint = blueprint.restored.checkpoint;
     // Checkpoints up to the restored one are over, whatever becomes of their messages.
-    let first = Orders {
+    let first = StageOrders {
         triggered: checkpoint,
         pausing: checkpoint,
         aborted: checkpoint,
         completed: checkpoint,
-        ..Orders::default()
+        ..StageOrders::default()
     };
     let (orders, heard) = watch::channel(first);
     let (said, reports) = mpsc::channel(REPORTS_MAX);
@@ -216,6 +221,20 @@ fn state_folder(
     };
     let location = objects.open(&deploy.state_uri, &store).map_err(DeployError::StateUri)?;
     Ok(StateFolder { store: location.store, path: location.path.join(incarnation) })
+}
+
+/// How this generation's shards order compactions.
+fn orders(ground: &Ground, incarnation: &str, deploy: &Deploy) -> Arc<dyn Compactor> {
+    let task = CompactionTask {
+        protocol: PROTOCOL_VERSION,
+        incarnation: incarnation.to_owned(),
+        token: ground.settings.token.clone(),
+        state_uri: deploy.state_uri.clone(),
+        state_store_json: deploy.state_store_json.clone(),
+        base_folder: deploy.base_folder.clone(),
+        order: Vec::new(),
+    };
+    Arc::new(Orders { pool: Arc::clone(&ground.compactors), task })
 }
 
 fn width(deploy: &Deploy) -> Result<u32, DeployError> {

@@ -40,10 +40,15 @@ use life::{Lived, Reached};
 pub(crate) const SEEDS: u64 = 200;
 
 /// What must happen at least once in [`SEEDS`] seeds; otherwise they show nothing.
-const MUST_HAPPEN: [&str; 64] = [
+const MUST_HAPPEN: [&str; 69] = [
     "call broken",
     "checkpoint",
     "checkpoint given up",
+    "compacted elsewhere",
+    "compacted here after all",
+    "compaction given up",
+    "compactor cut off",
+    "compactor killed",
     "coordinator crashed",
     "coordinator killed",
     "coordinator killed at the end",

@@ -64,5 +64,7 @@ teeth! {
     a_table_in_which_the_last_arrival_wins_is_found: LastArrivalWins,
     a_split_that_is_read_anew_is_found: SplitReadAnew,
     a_view_that_is_not_clipped_is_found: ViewNotClipped,
+    a_compaction_that_is_answered_before_it_is_stored_is_found: CompactedBeforeStored,
+    a_compaction_that_leaves_out_an_input_is_found: CompactedInPart,
     unpublished_output_that_a_move_forgets_is_found: UnpublishedLostInMove,
 }

@@ -22,6 +22,7 @@ use super::api::{delete_only, is_gone};
 use super::names;
 use super::pods::{PodFacts, Pods};
 use super::template::Template;
+use crate::cli::ProcessRole;
 
 /// From SIGTERM to SIGKILL for a pod whose work is done or elsewhere: it has nothing to hand over.
 const GRACE_SECONDS: u32 = 1;
@@ -31,8 +32,9 @@ const SHOWN_MAX: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// The pods of one job.
+/// The pods of one job in one role.
 pub(crate) struct KubeCluster {
+    role: ProcessRole,
     api: Api<Pod>,
     template: watch::Receiver<Arc<Template>>,
     pods: watch::Receiver<Pods>,
@@ -60,13 +62,15 @@ struct Refused {
 }
 
 impl KubeCluster {
-    /// The pods of one job; those that are there already are its workers.
+    /// The pods of one job in one role, those that are there already among them.
     pub(crate) fn new(
+        role: ProcessRole,
         api: Api<Pod>,
         template: watch::Receiver<Arc<Template>>,
         pods: watch::Receiver<Pods>,
     ) -> Self {
         Self {
+            role,
             api,
             template,
             pods,
@@ -85,7 +89,8 @@ impl KubeCluster {
         self.created.retain(|name, its| !shown.contains_key(name) && now < its.until);
         self.deleted.retain(|uid| shown.values().any(|pod| pod.uid == *uid));
         let created = self.created.values().map(|its| &its.facts);
-        let all = shown.values().filter(|pod| !self.deleted.contains(&pod.uid)).chain(created);
+        let counts = |pod: &&PodFacts| pod.role == self.role && !self.deleted.contains(&pod.uid);
+        let all = shown.values().filter(counts).chain(created);
         let (places, twice) = seats(all);
         self.places = places;
         for pod in twice {
@@ -99,9 +104,10 @@ impl KubeCluster {
     }
 
     async fn create(&mut self, ordinal: u32) -> Result<(), kube::Error> {
-        let incarnation = format!("{ordinal}-{}", random::id());
+        let place = names::place(self.role, ordinal);
+        let incarnation = format!("{place}-{}", random::id());
         let template = Arc::clone(&self.template.borrow());
-        let pod = template.pod(ordinal, &incarnation);
+        let pod = template.pod(self.role, ordinal, &incarnation);
         let parameters =
             PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
         let made = self.api.create(&parameters, &pod).await?;
@@ -238,6 +244,7 @@ mod tests {
         PodFacts {
             name: name.to_owned(),
             uid: format!("uid-{name}"),
+            role: ProcessRole::Worker,
             ordinal,
             incarnation: format!("{ordinal}-{name}"),
             template: "t".to_owned(),

@@ -26,6 +26,7 @@ use super::serving::Labels;
 use super::snapshots::Snapshots;
 use super::status::{self, Seen};
 use super::{api, cluster};
+use crate::cli::ProcessRole;
 
 /// Numbers in a status are written no more often than this.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
@@ -374,7 +375,9 @@ impl JobTask {
     /// What the status shows beside what the plan sees.
     fn look(&mut self, declared: &Declared, seen: &Observed) -> Seen {
         let pods = Arc::clone(&self.pods.borrow());
-        let living = || pods.values().filter(|pod| pod.end.is_none() && !pod.is_ending);
+        // What there is to say of compactors is a condition of its own.
+        let workers = || pods.values().filter(|pod| pod.role == ProcessRole::Worker);
+        let living = || workers().filter(|pod| pod.end.is_none() && !pod.is_ending);
         let form = declared.job.as_ref().ok().map(|job| &job.template.hash);
         let outdated = living().filter(|pod| form.is_some_and(|form| pod.template != *form));
         let shows = match &seen.runner {

@@ -1,6 +1,8 @@
 //! Names, labels and annotations of what the operator makes. They are seen by users and by operators
 //! of other versions: docs/design/0014-operator.md lists them.
 
+use crate::cli::ProcessRole;
+
 /// Field manager of objects that the operator makes.
 pub(crate) const MANAGER: &str = "weir-operator";
 /// Field manager of a job's status.
@@ -24,6 +26,8 @@ pub(crate) const SCHEDULE: &str = "weir.dev/schedule";
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "weir");
 /// Label of pods: which part they play.
 pub(crate) const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "worker");
+/// The same of pods that compact.
+pub(crate) const COMPACTOR: (&str, &str) = (COMPONENT.0, "compactor");
 /// Label: the job's name.
 pub(crate) const JOB: &str = "weir.dev/job";
 /// Label: the uid of the job's resource; a job deleted and made again has other pods.
@@ -68,6 +72,14 @@ pub(crate) fn authority_secret(namespace: &str) -> String {
 /// The pod of a worker process. A name is never used twice.
 pub(crate) fn pod(job: &str, incarnation: &str) -> String {
     format!("{job}-{incarnation}")
+}
+
+/// What the incarnation of a process begins with.
+pub(crate) fn place(role: ProcessRole, ordinal: u32) -> String {
+    match role {
+        ProcessRole::Worker => ordinal.to_string(),
+        ProcessRole::Compactor => format!("c{ordinal}"),
+    }
 }
 
 /// Selects the pods of a job's workers that take part in it.

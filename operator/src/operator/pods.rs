@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use weir_engine::cluster::Exit;
 
 use super::names;
+use crate::cli::ProcessRole;
 use crate::worker::EXIT_TEARDOWN;
 
 /// What is known of a pod.
@@ -17,6 +18,7 @@ use crate::worker::EXIT_TEARDOWN;
 pub(crate) struct PodFacts {
     pub(crate) name: String,
     pub(crate) uid: String,
+    pub(crate) role: ProcessRole,
     pub(crate) ordinal: u32,
     pub(crate) incarnation: String,
     /// Hash of the form that it was started in.
@@ -58,6 +60,10 @@ impl PodFacts {
         let is_ready = condition(&status, "Ready").is_some_and(|(is, _)| is);
         let facts = Self {
             uid: pod.metadata.uid.clone()?,
+            role: match label(names::COMPACTOR.0) {
+                Some(part) if part == names::COMPACTOR.1 => ProcessRole::Compactor,
+                _ => ProcessRole::Worker,
+            },
             ordinal: label(names::ORDINAL)?.parse().ok()?,
             incarnation: label(names::INCARNATION)?,
             template: label(names::TEMPLATE)?,

@@ -40,6 +40,7 @@ use super::snapshots::Snapshot;
 use super::snapshots::attend::snapshots_in;
 use super::status;
 use super::template::{Template, owner};
+use crate::cli::ProcessRole;
 use crate::credentials::SecretStore;
 use crate::exit::chain;
 use crate::translate::RestoreFrom;
@@ -262,14 +263,18 @@ impl Course {
 
     async fn drive(&self, job: Job, tls: &Tls) -> End {
         let pods: Api<Pod> = Api::namespaced(self.ground.client.clone(), &self.declared.namespace);
-        let mut cluster = KubeCluster::new(pods, self.form.clone(), self.pods.clone());
+        let processes =
+            |role| KubeCluster::new(role, pods.clone(), self.form.clone(), self.pods.clone());
+        let mut cluster = processes(ProcessRole::Worker);
+        let compactors = Box::new(processes(ProcessRole::Compactor));
         let (status, mut shown) = watch::channel(Status::default());
         let mut wanted = self.ordered.clone();
         // Whoever is to suspend from the start has to hear of it.
         wanted.mark_changed();
         let (target, asked) = (self.wanted.clone(), self.asked.clone());
         let snapshots = self.wished.clone();
-        let outside = Outside { wanted, target, asked, snapshots, status, print: Box::new(Log) };
+        let print = Box::new(Log);
+        let outside = Outside { wanted, target, asked, snapshots, status, print, compactors };
         let running = Box::pin(run_job(job, &mut cluster, outside));
         let show = async {
             loop {

@@ -21,9 +21,11 @@ use crate::credentials::{Content, SecretSource};
 const SECRET_KEPT: Duration = Duration::from_secs(30);
 /// Key of the run's token in a job's secret.
 pub(crate) const TOKEN_KEY: &str = "token";
-const AUTHORITIES_KEY: &str = "ca.crt";
-const CERTIFICATE_KEY: &str = "tls.crt";
-const PRIVATE_KEY: &str = "tls.key";
+pub(crate) const AUTHORITIES_KEY: &str = "ca.crt";
+pub(crate) const CERTIFICATE_KEY: &str = "tls.crt";
+pub(crate) const PRIVATE_KEY: &str = "tls.key";
+pub(crate) const COMPACTOR_CERTIFICATE_KEY: &str = "compactor.crt";
+pub(crate) const COMPACTOR_PRIVATE_KEY: &str = "compactor.key";
 
 /// Whom a secret is for.
 #[derive(Clone, Debug)]
@@ -77,8 +79,10 @@ pub(crate) async fn identity(
     let token = token.unwrap_or_else(|| format!("{}{}", random::id(), random::id()));
     let is_fresh = found.as_ref().is_some_and(|found| is_fresh(found, &authority, now_seconds));
     if !is_fresh {
-        let pem = certificate(&authority, owner, Role::Worker, now_seconds)?;
-        let secret = job_secret(owner, &name, &token, pem, now_seconds);
+        let pems = [Role::Worker, Role::Compactor]
+            .map(|role| certificate(&authority, owner, role, now_seconds));
+        let [worker, compactor] = pems;
+        let secret = job_secret(owner, &name, &token, [worker?, compactor?], now_seconds);
         let parameters = PatchParams::apply(names::MANAGER).force();
         let patched = secrets.patch(&name, &parameters, &Patch::Apply(&secret)).await;
         patched.map_err(|cause| failed("written", cause))?;
@@ -148,10 +152,18 @@ fn is_fresh(secret: &Secret, authority: &Authority, now_seconds: i64) -> bool {
         && has(TOKEN_KEY)
         && has(CERTIFICATE_KEY)
         && has(PRIVATE_KEY)
+        && has(COMPACTOR_CERTIFICATE_KEY)
+        && has(COMPACTOR_PRIVATE_KEY)
         && text(secret, AUTHORITIES_KEY).as_deref() == Some(&authority.certificate)
 }
 
-fn job_secret(owner: &Owner, name: &str, token: &str, pem: Pem, now_seconds: i64) -> Secret {
+fn job_secret(
+    owner: &Owner,
+    name: &str,
+    token: &str,
+    [worker, compactor]: [Pem; 2],
+    now_seconds: i64,
+) -> Secret {
     let mut labels = labels();
     labels.insert(names::JOB.to_owned(), owner.job.clone());
     let metadata = ObjectMeta {
@@ -161,9 +173,11 @@ fn job_secret(owner: &Owner, name: &str, token: &str, pem: Pem, now_seconds: i64
         ..ObjectMeta::default()
     };
     let content = [
-        (AUTHORITIES_KEY, pem.authorities),
-        (CERTIFICATE_KEY, pem.certificate),
-        (PRIVATE_KEY, pem.key),
+        (AUTHORITIES_KEY, worker.authorities),
+        (CERTIFICATE_KEY, worker.certificate),
+        (PRIVATE_KEY, worker.key),
+        (COMPACTOR_CERTIFICATE_KEY, compactor.certificate),
+        (COMPACTOR_PRIVATE_KEY, compactor.key),
         (TOKEN_KEY, token.as_bytes().to_vec()),
     ];
     secret(name, &owner.namespace, metadata, content)

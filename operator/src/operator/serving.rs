@@ -75,11 +75,13 @@ fn changes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::ProcessRole;
 
     fn pod(incarnation: &str, is_serving: bool, is_ending: bool) -> PodFacts {
         PodFacts {
             name: format!("j-{incarnation}"),
             uid: incarnation.to_owned(),
+            role: ProcessRole::Worker,
             ordinal: 0,
             incarnation: incarnation.to_owned(),
             template: "t".to_owned(),

@@ -248,6 +248,19 @@ fn conditions(seen: &Observed, more: &Seen, place: &Place, shows: Option<&Status
             shown("CheckpointsHealthy", false, "Failing", &message)
         }
     };
+    let compaction = shows.and_then(|status| status.compaction.as_ref());
+    let compacted = match compaction {
+        None => shown("CompactionHealthy", true, "Local", ""),
+        Some(its) if its.problem.is_empty() => {
+            let message = format!("{} compactors are ready", its.ready);
+            shown("CompactionHealthy", true, "Remote", &message)
+        }
+        Some(its) => {
+            let reason = if its.ready == 0 { "NoCompactors" } else { "WorkersCompact" };
+            let message = format!("the workers compact themselves: {}", its.problem);
+            shown("CompactionHealthy", false, reason, &message)
+        }
+    };
     let stalled = match (place.stalled, &more.trouble) {
         (Some("DeadlineExceeded"), Some(trouble)) => trouble,
         _ => &place.message,
@@ -264,6 +277,7 @@ fn conditions(seen: &Observed, more: &Seen, place: &Place, shows: Option<&Status
         ),
         shown("Stalled", is_stalled, reason, if is_stalled { stalled } else { "" }),
         healthy,
+        compacted,
         shown(
             "Suspended",
             is_suspended,

@@ -1,17 +1,21 @@
-//! What a worker's pod looks like. Pure.
+//! What a worker's or a compactor's pod looks like. Pure.
 //!
 //! Two pods of the same form have the same hash. It is made of what the user said alone, so that a
 //! newer operator, whose pods may look another way, restarts nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 use weir_crds::{StatefulJob, WorkerSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::names;
+use super::secrets::{
+    AUTHORITIES_KEY, CERTIFICATE_KEY, COMPACTOR_CERTIFICATE_KEY, COMPACTOR_PRIVATE_KEY, PRIVATE_KEY,
+};
+use crate::cli::ProcessRole;
 use crate::worker::{ALLOCATOR, TOKEN_VARIABLE};
 
 /// Memory of a worker beside its state (docs/benchmarks.md), when the user gives no resources.
@@ -24,6 +28,8 @@ const LOST_NODE_SECONDS: u32 = 30;
 /// Taints of a node that does not answer.
 const LOST_NODE_TAINTS: [&str; 2] =
     ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+/// The volume with the process's certificate.
+const TLS_VOLUME: &str = "tls";
 /// The user that the image runs as.
 const USER: i64 = 65_532;
 
@@ -76,15 +82,24 @@ impl Template {
         })
     }
 
-    /// The pod of a worker process.
-    pub(crate) fn pod(&self, ordinal: u32, incarnation: &str) -> Pod {
+    /// The pod of a process.
+    pub(crate) fn pod(&self, role: ProcessRole, ordinal: u32, incarnation: &str) -> Pod {
         let mut spec = self.spec.clone();
+        let component = match role {
+            ProcessRole::Worker => names::COMPONENT,
+            ProcessRole::Compactor => {
+                for volume in spec.volumes.iter_mut().flatten() {
+                    compactors_certificate(volume);
+                }
+                names::COMPACTOR
+            }
+        };
         if let Some(container) = spec.containers.first_mut() {
-            container.args = Some(args(ordinal, incarnation));
+            container.args = Some(args(role, ordinal, incarnation));
         }
         let labels = [
             names::MANAGED_BY,
-            names::COMPONENT,
+            component,
             (names::JOB, self.job.as_str()),
             (names::JOB_UID, self.uid.as_str()),
             (names::ORDINAL, &ordinal.to_string()),
@@ -118,13 +133,31 @@ pub(crate) fn owner(job: &str, uid: &str) -> OwnerReference {
     }
 }
 
-fn args(ordinal: u32, incarnation: &str) -> Vec<String> {
+/// Makes the volume with a worker's certificate one with a compactor's.
+fn compactors_certificate(volume: &mut Volume) {
+    let Some(secret) = volume.secret.as_mut().filter(|_| volume.name == TLS_VOLUME) else { return };
+    for item in secret.items.iter_mut().flatten() {
+        item.key = match item.path.as_str() {
+            CERTIFICATE_KEY => COMPACTOR_CERTIFICATE_KEY,
+            PRIVATE_KEY => COMPACTOR_PRIVATE_KEY,
+            other => other,
+        }
+        .to_owned();
+    }
+}
+
+fn args(role: ProcessRole, ordinal: u32, incarnation: &str) -> Vec<String> {
     let listen = format!("0.0.0.0:{}", names::PORT);
     let ordinal = ordinal.to_string();
     let args = [
         ["worker", "--ordinal"].as_slice(),
         &[&ordinal, "--listen", &listen, "--tls", names::TLS_FOLDER],
         &["--stores", names::STORES_FOLDER, "--incarnation", incarnation],
+        match role {
+            // What an image of an older Weir knows too.
+            ProcessRole::Worker => &[],
+            ProcessRole::Compactor => &["--role", "compactor"],
+        },
     ];
     args.concat().into_iter().map(str::to_owned).collect()
 }
@@ -139,8 +172,9 @@ fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) 
     let stores = source.secrets.iter().enumerate().map(|(index, secret)| {
         json!({"name": format!("store-{index}"), "secret": {"secretName": secret, "optional": true}})
     });
-    let items = ["ca.crt", "tls.crt", "tls.key"].map(|key| json!({"key": key, "path": key}));
-    let certificate = json!({"name": "tls", "secret": {
+    let items =
+        [AUTHORITIES_KEY, CERTIFICATE_KEY, PRIVATE_KEY].map(|key| json!({"key": key, "path": key}));
+    let certificate = json!({"name": TLS_VOLUME, "secret": {
         "secretName": names::job_secret(job),
         "items": items,
     }});
@@ -205,7 +239,7 @@ fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: 
         json!({"name": format!("store-{index}"), "mountPath": path, "readOnly": true})
     });
     let mounts = [
-        json!({"name": "tls", "mountPath": names::TLS_FOLDER, "readOnly": true}),
+        json!({"name": TLS_VOLUME, "mountPath": names::TLS_FOLDER, "readOnly": true}),
         json!({"name": "tmp", "mountPath": "/tmp"}),
     ];
     let probe = |path: &str, period: u32, failures: u32| {
@@ -262,7 +296,7 @@ mod tests {
     fn a_pod_has_what_the_user_said() {
         let said = "{image: mine:1, resources: {limits: {cpu: 1}}, env: [{name: A, value: b}], \
                     topologySpread: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]}";
-        let pod = template(said, "ours:1", None).unwrap().pod(3, "3-ab");
+        let pod = template(said, "ours:1", None).unwrap().pod(ProcessRole::Worker, 3, "3-ab");
         assert_eq!(pod.metadata.name.as_deref(), Some("j-3-ab"));
         let spec = pod.spec.unwrap();
         let container = &spec.containers[0];
@@ -281,7 +315,8 @@ mod tests {
     #[test]
     fn a_lost_node_is_left_soon_unless_the_user_says_how_long_it_is_waited_for() {
         let keys = |worker: &str| -> Vec<(Option<String>, Option<i64>)> {
-            let spec = template(worker, "ours:1", None).unwrap().pod(0, "0-a").spec.unwrap();
+            let pod = template(worker, "ours:1", None).unwrap().pod(ProcessRole::Worker, 0, "0-a");
+            let spec = pod.spec.unwrap();
             let tolerations = spec.tolerations.unwrap_or_default().into_iter();
             tolerations.map(|its| (its.key, its.toleration_seconds)).collect()
         };
@@ -293,8 +328,35 @@ mod tests {
     }
 
     #[test]
+    fn a_compactors_pod_shows_its_own_certificate_and_is_no_worker() {
+        let template = template("{}", "ours:1", None).unwrap();
+        let worker = template.pod(ProcessRole::Worker, 0, "0-a");
+        let compactor = template.pod(ProcessRole::Compactor, 0, "c0-a");
+        let keys = |pod: &Pod| -> Vec<String> {
+            let volumes = pod.spec.as_ref().unwrap().volumes.as_ref().unwrap();
+            let secret = volumes.iter().find(|volume| volume.name == "tls").unwrap();
+            let items = secret.secret.as_ref().unwrap().items.as_ref().unwrap();
+            assert_eq!(items.iter().map(|its| &its.path[..]).collect::<Vec<_>>()[1], "tls.crt");
+            items.iter().map(|item| item.key.clone()).collect()
+        };
+        assert_eq!(keys(&worker), ["ca.crt", "tls.crt", "tls.key"]);
+        assert_eq!(keys(&compactor), ["ca.crt", "compactor.crt", "compactor.key"]);
+        let component =
+            |pod: &Pod| pod.metadata.labels.as_ref().unwrap()[names::COMPONENT.0].clone();
+        assert_eq!(component(&worker), "worker");
+        assert_eq!(component(&compactor), "compactor");
+        let args = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].args.clone().unwrap();
+        assert!(!args(&worker).contains(&"--role".to_owned()), "an older image does not know it");
+        assert_eq!(args(&compactor).last().unwrap(), "compactor");
+    }
+
+    #[test]
     fn pods_meet_the_restricted_standard() {
-        let spec = template("{}", "ours:1", None).unwrap().pod(0, "0-a").spec.unwrap();
+        let spec = template("{}", "ours:1", None)
+            .unwrap()
+            .pod(ProcessRole::Worker, 0, "0-a")
+            .spec
+            .unwrap();
         assert_eq!(spec.automount_service_account_token, Some(false));
         assert_eq!(spec.security_context.unwrap().run_as_non_root, Some(true));
         let container = spec.containers[0].security_context.clone().unwrap();

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
 use weir_runtime::{clock, task};
 
+use crate::cli::ProcessRole;
 use crate::exit::say;
 use crate::worker::{ALLOCATOR, Announcement, EXIT_TEARDOWN, TOKEN_VARIABLE};
 
@@ -31,8 +32,9 @@ const END_MAX: Duration = Duration::from_secs(1);
 /// A log longer than this is put aside (one older one is kept) when its worker starts.
 const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The cluster of `weir run`.
+/// The cluster of `weir run`: of its workers, or of its compactors.
 pub(crate) struct LocalCluster {
+    role: ProcessRole,
     program: PathBuf,
     logs: PathBuf,
     token: String,
@@ -57,10 +59,10 @@ struct Event {
 }
 
 impl LocalCluster {
-    /// A cluster without workers; `program` is this binary.
-    pub(crate) fn new(program: PathBuf, logs: PathBuf, token: String) -> Self {
+    /// A cluster without processes; `program` is this binary.
+    pub(crate) fn new(role: ProcessRole, program: PathBuf, logs: PathBuf, token: String) -> Self {
         let (report, events) = mpsc::channel(EVENTS_MAX);
-        Self { program, logs, token, workers: BTreeMap::new(), starts: 0, events, report }
+        Self { role, program, logs, token, workers: BTreeMap::new(), starts: 0, events, report }
     }
 
     fn apply(&mut self, event: Event) {
@@ -71,11 +73,15 @@ impl LocalCluster {
         }
     }
 
+    fn log(&self, ordinal: u32) -> PathBuf {
+        self.logs.join(format!("{}-{ordinal}.log", self.role.name()))
+    }
+
     fn spawn(&self, ordinal: u32) -> io::Result<Child> {
-        let log = open_log(&self.logs.join(format!("worker-{ordinal}.log")))?;
+        let log = open_log(&self.log(ordinal))?;
         Command::new(&self.program)
             .arg("worker")
-            .args(["--ordinal", &ordinal.to_string()])
+            .args(["--ordinal", &ordinal.to_string(), "--role", self.role.name()])
             .env(TOKEN_VARIABLE, &self.token)
             .envs(ALLOCATOR)
             .stdin(Stdio::piped())
@@ -105,8 +111,8 @@ impl Cluster for LocalCluster {
         let child = child.map_err(|cause| ClusterError { what: "start", ordinal, cause })?;
         self.starts += 1;
         let (keep, ended) = oneshot::channel();
-        let log = self.logs.join(format!("worker-{ordinal}.log"));
-        let watch = Watch { ordinal, start: self.starts, log, report: self.report.clone() };
+        let (role, log) = (self.role, self.log(ordinal));
+        let watch = Watch { role, ordinal, start: self.starts, log, report: self.report.clone() };
         task::spawn(watch.run(child, ended)).detach();
         let slot = Slot { start: self.starts, state: WorkerState::Starting, keep: Some(keep) };
         self.workers.insert(ordinal, slot);
@@ -137,6 +143,7 @@ impl Cluster for LocalCluster {
 
 /// Watches one child from its start to its end.
 struct Watch {
+    role: ProcessRole,
     ordinal: u32,
     start: u64,
     log: PathBuf,
@@ -157,7 +164,7 @@ impl Watch {
         };
         if let Some(Announcement { incarnation, address }) = announced {
             if let Some(pid) = child.id() {
-                say(&format!("worker {} runs as process {pid}", self.ordinal));
+                say(&format!("{} {} runs as process {pid}", self.role.name(), self.ordinal));
             }
             self.tell(WorkerState::Ready(Member { incarnation, address })).await;
             tokio::select! {
@@ -192,13 +199,14 @@ impl Watch {
             Ok(status) => status,
             Err(error) => return Exit::Lost(format!("cannot be waited for: {error}")),
         };
-        exit_of(self.ordinal, status, &self.log)
+        exit_of(self.role, self.ordinal, status, &self.log)
     }
 }
 
 /// Whether an end came from outside or is the process's own fault.
-fn exit_of(ordinal: u32, status: ExitStatus, log: &Path) -> Exit {
-    let what = format!("worker {ordinal} ended with {status}; its log is {}", log.display());
+fn exit_of(role: ProcessRole, ordinal: u32, status: ExitStatus, log: &Path) -> Exit {
+    let what =
+        format!("{} {ordinal} ended with {status}; its log is {}", role.name(), log.display());
     let is_outside = match (status.code(), status.signal()) {
         (Some(0 | EXIT_TEARDOWN), _) => true,
         (Some(_), _) => false,
@@ -225,12 +233,14 @@ mod tests {
     fn ends_from_outside_are_not_faults() {
         let log = Path::new("w.log");
         for (status, is_fault) in [(0, false), (9, false), (15, false), (6, true), (11, true)] {
-            let exit = exit_of(0, ExitStatus::from_raw(status), log);
+            let exit = exit_of(ProcessRole::Worker, 0, ExitStatus::from_raw(status), log);
             assert_eq!(matches!(exit, Exit::Fault(_)), is_fault, "{exit:?}");
         }
-        let failed = exit_of(3, ExitStatus::from_raw(1 << 8), log);
+        let failed = exit_of(ProcessRole::Worker, 3, ExitStatus::from_raw(1 << 8), log);
         let why = "worker 3 ended with exit status: 1; its log is w.log";
         assert_eq!(failed, Exit::Fault(why.to_owned()));
-        assert!(matches!(exit_of(0, ExitStatus::from_raw(EXIT_TEARDOWN << 8), log), Exit::Lost(_)));
+        let torn =
+            exit_of(ProcessRole::Compactor, 0, ExitStatus::from_raw(EXIT_TEARDOWN << 8), log);
+        assert!(matches!(torn, Exit::Lost(why) if why.starts_with("compactor 0 ended")));
     }
 }

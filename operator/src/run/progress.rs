@@ -26,12 +26,14 @@ async fn live(mut status: watch::Receiver<Status>) {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     keep_below(&bar);
     let mut message = String::new();
+    let mut compaction = Compacting::default();
     while status.changed().await.is_ok() {
         let now = status.borrow_and_update().clone();
         if now.message != message && !now.message.is_empty() {
             say(&now.message);
         }
         message.clone_from(&now.message);
+        compaction.tell(&now);
         bar.set_message(line(&now));
         bar.tick();
     }
@@ -41,6 +43,7 @@ async fn live(mut status: watch::Receiver<Status>) {
 async fn plain(mut status: watch::Receiver<Status>) {
     let (mut phase, mut message) = (Phase::Starting, String::new());
     let mut next = clock::now() + PLAIN_EVERY;
+    let mut compaction = Compacting::default();
     while status.changed().await.is_ok() {
         let now = status.borrow_and_update().clone();
         if now.message != message && !now.message.is_empty() && !now.message.starts_with("waiting")
@@ -48,12 +51,39 @@ async fn plain(mut status: watch::Receiver<Status>) {
             say(&now.message);
         }
         message.clone_from(&now.message);
+        compaction.tell(&now);
         // The summary says the rest.
         if !now.phase.is_over() && (now.phase != phase || clock::now() >= next) {
             phase = now.phase.clone();
             next = clock::now() + PLAIN_EVERY;
             say(&line(&now));
         }
+    }
+}
+
+/// Whether compactors do what they are there for, as it was told last.
+#[derive(Debug, Default)]
+struct Compacting {
+    is_amiss: bool,
+}
+
+impl Compacting {
+    /// Says when that changes, once rows flow.
+    fn tell(&mut self, now: &Status) {
+        let Some(said) = self.words(now) else { return };
+        say(&said);
+    }
+
+    fn words(&mut self, now: &Status) -> Option<String> {
+        let compaction = now.compaction.as_ref().filter(|_| now.phase == Phase::Running)?;
+        let is_amiss = !compaction.problem.is_empty();
+        if std::mem::replace(&mut self.is_amiss, is_amiss) == is_amiss {
+            return None;
+        }
+        Some(match is_amiss {
+            true => format!("workers compact themselves: {}", compaction.problem),
+            false => "compactors compact".to_owned(),
+        })
     }
 }
 
@@ -95,7 +125,27 @@ fn watermark(watermark_ms: Option<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use weir_engine::coordinator::status::Compaction;
+
     use super::*;
+
+    #[test]
+    fn what_becomes_of_compactors_is_said_once() {
+        let status = |problem: &str| Status {
+            phase: Phase::Running,
+            compaction: Some(Compaction { problem: problem.to_owned(), ..Compaction::default() }),
+            ..Status::default()
+        };
+        let mut compacting = Compacting::default();
+        assert_eq!(compacting.words(&status("")), None);
+        let said = compacting.words(&status("none is there"));
+        assert_eq!(said.as_deref(), Some("workers compact themselves: none is there"));
+        assert_eq!(compacting.words(&status("others")), None);
+        let starting = Status { phase: Phase::Starting, ..status("") };
+        assert_eq!(compacting.words(&starting), None, "nothing is compacted then");
+        assert_eq!(compacting.words(&status("")).as_deref(), Some("compactors compact"));
+        assert_eq!(compacting.words(&Status::default()), None, "of a job without compactors");
+    }
 
     #[test]
     fn a_line_says_rows_watermark_checkpoint_and_workers() {

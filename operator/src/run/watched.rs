@@ -127,6 +127,9 @@ fn shown(steer: &Sender<Target>, target: Target) -> String {
     if before.rescale != target.rescale {
         changes.push("another rescale policy".to_owned());
     }
+    if before.compaction != target.compaction {
+        changes.push("another compaction policy".to_owned());
+    }
     if changes.is_empty() { "what it was before".to_owned() } else { changes.join(", ") }
 }
 
@@ -181,8 +184,8 @@ impl Watched {
         let changed = fields.iter().filter(|(_, changed)| *changed);
         let refused = changed.map(|(field, _)| {
             format!(
-                "{field}: a running job takes over replicas, slots, checkpoint and rescale only; \
-                 stop it (Ctrl-C) and run it again for the rest"
+                "{field}: a running job takes over replicas, slots, checkpoint, rescale and \
+                 compaction only; stop it (Ctrl-C) and run it again for the rest"
             )
         });
         Err(refused.collect())

@@ -121,7 +121,7 @@ mod tests {
         let progress = Progress {
             steps: vec![step(3), step(4)],
             watermarks: vec![range(7_000), range(9_000), range(i64::MAX)],
-            state_requests: 0,
+            ..Progress::default()
         };
         let mut page = Page::new(Vec::new());
         add_steps(&mut page, &progress);

@@ -14,7 +14,7 @@ use weir_engine::worker::sight::Sight;
 use weir_engine::worker::{OpenObjects, WorkerSettings};
 
 use super::probes::Probes;
-use crate::cli::WorkerArgs;
+use crate::cli::{ProcessRole, WorkerArgs};
 use crate::credentials::{FolderSecrets, SecretStore};
 use crate::exit::Exit;
 use crate::probes;
@@ -26,6 +26,7 @@ pub(super) struct Pod {
     incarnation: String,
     stores: Option<PathBuf>,
     probes: SocketAddr,
+    role: ProcessRole,
 }
 
 impl Pod {
@@ -37,6 +38,7 @@ impl Pod {
             incarnation: args.incarnation.clone()?,
             stores: args.stores.clone(),
             probes: args.probes,
+            role: args.role,
         })
     }
 
@@ -72,6 +74,6 @@ impl Pod {
             let real = RealObjects { base_folder: folder.into() };
             Arc::new(SecretObjects { real, secrets }) as _
         });
-        super::work(settings, network, objects, ready).await
+        super::work(self.role, settings, network, objects, ready).await
     }
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod bids;
 mod collect;
 mod command;
+mod compaction;
 mod failover;
 mod flights;
 mod init;

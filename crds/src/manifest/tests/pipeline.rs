@@ -6,17 +6,16 @@ use super::*;
 fn what_is_not_built_yet_is_refused_with_that_word() {
     let later =
         |path: &str, what: &str| format!("spec{path}: {what} is not built yet; it comes later");
-    let spec = [
-        "image: x",
-        "args: [a]",
-        "compaction: {mode: Remote}",
-        "upgrade: {discard: []}",
-        "sql: select 1",
-    ];
+    let spec = ["image: x", "args: [a]", "upgrade: {discard: []}", "sql: select 1"];
     for field in spec {
         let name = field.split(':').next().unwrap();
         check_spec(field, &[&later(&format!(".{name}"), &format!("`{name}`"))]);
     }
+    check_spec("compaction: {mode: Remote, minReplicas: 0, maxReplicas: 3}", &[]);
+    check_spec(
+        "compaction: {mode: Remote, maxReplicas: 0}",
+        &["spec.compaction.maxReplicas: 0 is less than minReplicas, 1"],
+    );
     check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
     let overlay = "worker: {podTemplate: {}}";
     check_spec(overlay, &[&later(".worker.podTemplate", "`podTemplate`")]);

@@ -65,8 +65,8 @@ pub enum Planted {
     ReignUnasked,
     /// A compactor answers before its last file is stored.
     CompactedBeforeStored,
-    /// A compactor drops tombstones whatever lies below.
-    TombstonesCompacted,
+    /// A compactor leaves out the oldest of its inputs.
+    CompactedInPart,
 }
 
 #[cfg(feature = "testing")]

@@ -175,8 +175,8 @@ mod tests {
 
     use super::*;
     use crate::pipeline::spec::{
-        CheckpointPolicy, FailoverPolicy, Order, RescalePolicy, SinkFormat, SinkSpec, SourceKind,
-        SourceSpec, StoreSpec,
+        CheckpointPolicy, CompactionPolicy, FailoverPolicy, Order, RescalePolicy, SinkFormat,
+        SinkSpec, SourceKind, SourceSpec, StoreSpec,
     };
 
     fn keys(distinct: u64) -> Verb {
@@ -203,6 +203,7 @@ mod tests {
                 retained: 1,
                 tolerable_failures: None,
             },
+            compaction: CompactionPolicy::default(),
             failover: FailoverPolicy {
                 timeout_ms: 1,
                 restarts: 1,

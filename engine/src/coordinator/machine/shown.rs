@@ -7,6 +7,7 @@ use weir_runtime::clock::Instant;
 use super::{Machine, State};
 use crate::coordinator::status::{Phase, Status, StepRows};
 use crate::coordinator::summary::Summary;
+use crate::protocol::CompactionCounters;
 
 fn total(
     steps: &BTreeMap<String, StepRows>,
@@ -51,9 +52,15 @@ impl Machine {
             snapshots_held: self.naming.held_now().clone(),
             message: self.tally.message.clone(),
             is_adopted: self.is_adopted,
+            compaction: None,
             serving: self.crew().into_iter().flat_map(|its| its.layout.incarnations()).collect(),
             steps,
         }
+    }
+
+    /// What workers tell of compactions that they ordered.
+    pub(crate) fn compaction(&self) -> CompactionCounters {
+        self.meters.compaction()
     }
 
     /// This coordinator has made so many requests.

@@ -22,19 +22,21 @@ use crate::network::tls::{Role, Tls};
 #[derive(Clone)]
 pub(super) struct Dialler {
     address: String,
+    /// Who is expected there.
+    role: Role,
     tls: Option<Arc<Tls>>,
 }
 
 impl Dialler {
-    pub(super) fn new(address: &str, tls: Option<Arc<Tls>>) -> Self {
-        Self { address: address.to_owned(), tls }
+    pub(super) fn new(address: &str, role: Role, tls: Option<Arc<Tls>>) -> Self {
+        Self { address: address.to_owned(), role, tls }
     }
 
     async fn dial(self) -> io::Result<TokioIo<Pin<Box<dyn Io>>>> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         let Some(tls) = self.tls else { return Ok(TokioIo::new(Box::pin(stream))) };
-        let name = ServerName::try_from(tls.name().with_role(Role::Worker).dns());
+        let name = ServerName::try_from(tls.name().with_role(self.role).dns());
         let name = name.map_err(io::Error::other)?;
         let connector = TlsConnector::from(Arc::clone(&tls.material().client));
         let mut stream = connector.connect(name, stream).await?;

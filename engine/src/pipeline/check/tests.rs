@@ -5,9 +5,9 @@ use weir_expr::types;
 
 use super::*;
 use crate::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, Emit, EventTimeSpec, FailoverPolicy, FileFormat, Order,
-    RescalePolicy, SinkFormat, SinkSpec, SourceKind, SourceSpec, StoreSpec, TableSpec, TumbleSpec,
-    WindowSpec,
+    AggregateSpec, CheckpointPolicy, CompactionPolicy, Emit, EventTimeSpec, FailoverPolicy,
+    FileFormat, Order, RescalePolicy, SinkFormat, SinkSpec, SourceKind, SourceSpec, StoreSpec,
+    TableSpec, TumbleSpec, WindowSpec,
 };
 
 pub(crate) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
@@ -25,6 +25,7 @@ pub(crate) fn job(pipeline: Vec<StepSpec>) -> JobSpec {
             retained: 3,
             tolerable_failures: None,
         },
+        compaction: CompactionPolicy::default(),
         failover: FailoverPolicy {
             timeout_ms: 5000,
             restarts: 10,

@@ -180,10 +180,13 @@ impl CompactionOrder {
             return Err(bad("it is too large"));
         }
         let compaction = Compaction {
-            inputs: version.views().to_vec(),
+            inputs: {
+                let left_out = usize::from(planted(Planted::CompactedInPart));
+                version.views()[..version.views().len() - left_out].to_vec()
+            },
             level: self.level,
             seq: self.seq,
-            is_bottom: self.is_bottom || planted(Planted::TombstonesCompacted),
+            is_bottom: self.is_bottom,
         };
         let writer = Writer {
             store: Arc::clone(store),

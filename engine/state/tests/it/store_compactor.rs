@@ -77,16 +77,17 @@ impl Compactor for Elsewhere {
             }
             let work = async move { compaction::run(&order, &store, &Merged::default()).await };
             let mut task = process.spawn(work);
-            if let Fate::Dies(after) | Fate::Stalls(after) = fate
-                && clock::timeout(after, &mut task).await.is_err()
-            {
-                if matches!(fate, Fate::Dies(_)) {
+            let limit = match fate {
+                Fate::Dies(after) | Fate::Stalls(after) => after,
+                Fate::Refused | Fate::Confused | Fate::Done => Duration::from_secs(600),
+            };
+            let Ok(ended) = clock::timeout(limit, &mut task).await else {
+                if !matches!(fate, Fate::Stalls(_)) {
                     process.kill();
                 }
-                drop(task);
                 return given_up("drawn");
-            }
-            let Ok(Ok(result)) = task.await else { return given_up("it failed") };
+            };
+            let Ok(Ok(result)) = ended else { return given_up("it failed") };
             let before = last.lock().unwrap().replace(result.clone());
             match (fate, before) {
                 (Fate::Confused, Some(before)) => Ok(before),

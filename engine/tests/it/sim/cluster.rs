@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use tokio::sync::watch;
 use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
+use weir_engine::compactor::{self, CompactorSettings};
 use weir_engine::network::sim::SimNetwork;
 use weir_engine::objects::{Objects, OneStore};
 use weir_engine::worker::sight::Sight;
@@ -116,6 +118,8 @@ pub(crate) struct SimCluster {
     number: u64,
     /// Whether workers outlive their coordinator.
     keeps_workers: bool,
+    /// Its processes compact, and do nothing else.
+    is_of_compactors: bool,
 }
 
 impl SimCluster {
@@ -132,7 +136,23 @@ impl SimCluster {
             shared.taken_over
         };
         let seen = Vec::new();
-        Self { store, network, workers, changes, changed, seen, number, keeps_workers }
+        let is_of_compactors = false;
+        Self {
+            store,
+            network,
+            workers,
+            changes,
+            changed,
+            seen,
+            number,
+            keeps_workers,
+            is_of_compactors,
+        }
+    }
+
+    /// Such that its processes compact.
+    pub(crate) fn of_compactors(self) -> Self {
+        Self { is_of_compactors: true, ..self }
     }
 
     fn may_act(&self) -> bool {
@@ -175,6 +195,11 @@ impl Cluster for SimCluster {
         let leave = worker.leave.subscribe();
         let token = TOKEN.to_owned();
         let sight = Sight::default();
+        let compacts = self.is_of_compactors.then(|| CompactorSettings {
+            incarnation: incarnation.clone(),
+            token: token.clone(),
+            leave: leave.clone(),
+        });
         let settings = WorkerSettings { incarnation: incarnation.clone(), token, leave, sight };
         let objects: Arc<dyn Objects> = Arc::new(OneStore(Arc::new(self.store.clone())));
         let network = Arc::new(self.network.clone());
@@ -190,7 +215,10 @@ impl Cluster for SimCluster {
                 told.send_modify(|n| *n += 1);
             };
             let open = Arc::new(move |_: &str| Arc::clone(&objects));
-            let ended = Box::pin(worker::run(settings, network, open, ready)).await;
+            let ended = match compacts {
+                Some(settings) => compactor::run(settings, network, open, ready).boxed().await,
+                None => worker::run(settings, network, open, ready).boxed().await,
+            };
             match ended {
                 Ok(()) => worker.has_left.store(true, Ordering::Relaxed),
                 Err(error) => {

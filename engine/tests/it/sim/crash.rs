@@ -43,6 +43,27 @@ fn a_crash_before_or_after_any_send_changes_no_output() {
     }
 }
 
+#[test]
+fn a_crash_before_or_after_any_object_call_of_a_compaction_changes_no_output() {
+    let quiet = run(&Scenario::quiet_compaction()).expect("the quiet job is right");
+    assert!(quiet.reached.0["compacted elsewhere"] > 1, "nothing was compacted elsewhere");
+    for fault in [Fault::CrashBefore, Fault::CrashAfter] {
+        each(Scenario::quiet_compaction, quiet.calls, |scenario, nth| {
+            scenario.planned = vec![Planned::nth_call(nth, fault)];
+        });
+    }
+}
+
+#[test]
+fn a_crash_before_or_after_any_send_of_a_compaction_changes_no_output() {
+    let sends = run(&Scenario::quiet_compaction()).expect("the quiet job is right").sends;
+    for crash in [Crash::BeforeSend, Crash::AfterSend] {
+        each(Scenario::quiet_compaction, sends, |scenario, nth| {
+            scenario.crash_at = Some((nth, crash));
+        });
+    }
+}
+
 /// Between two writes of a snapshot's commit among them.
 #[test]
 fn a_crash_before_or_after_any_object_call_leaves_a_table_whole() {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use weir_engine::network::sim::Crash;
 use weir_engine::pipeline::spec::{
-    CheckpointPolicy, FailoverPolicy, JobSpec, Order, RescalePolicy, SourceKind, TumbleSpec, Verb,
-    WindowSpec,
+    CheckpointPolicy, CompactionPolicy, FailoverPolicy, JobSpec, Order, RescalePolicy, SourceKind,
+    TumbleSpec, Verb, WindowSpec,
 };
 use weir_runtime::sim::store::Planned;
 
@@ -60,6 +60,8 @@ pub(crate) enum Blow {
     Deleted,
     /// The same, and the coordinator goes on too.
     DeletedBeneath,
+    /// A compactor is killed, or cut off for a while.
+    Compactor { which: u64, cut_off: Option<Duration> },
     /// A second coordinator begins with `--fresh` while the first and its workers go on.
     Fresh,
 }
@@ -106,6 +108,7 @@ impl Scenario {
             }
         }
         blows.extend((0..draw.below(4)).map(|_| blow(&mut draw)));
+        spec.compaction = compaction(seed, &mut blows);
         let slow_ms = 1 + draw.below(20);
         Self {
             seed,
@@ -157,6 +160,15 @@ impl Scenario {
             table: Some(Some(120)),
             has_late: false,
         })
+    }
+
+    /// As [`Scenario::quiet`], with a compactor and more to compact.
+    pub(crate) fn quiet_compaction() -> Self {
+        let mut scenario = Self::quiet();
+        scenario.spec.checkpoint.interval_ms = 60;
+        scenario.spec.compaction =
+            CompactionPolicy { remote: true, min_replicas: 1, max_replicas: 1 };
+        scenario
     }
 
     /// As [`Scenario::quiet`], of ndjson files.
@@ -251,6 +263,7 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
             retained: u32::try_from(1 + draw.below(3)).expect("small"),
             tolerable_failures: None,
         },
+        compaction: CompactionPolicy::default(),
         failover: FailoverPolicy {
             timeout_ms: 2_000 + 3_000 * draw.below(2),
             restarts: 1_000,
@@ -262,6 +275,25 @@ fn job(draw: &mut Draw, query: &Query, width: (u32, u32)) -> JobSpec {
     };
     spec.rescale.cooldown_ms = spec.checkpoint.interval_ms % 4 * 100;
     spec
+}
+
+/// Half of the jobs have compactors; sometimes none is there. A seed's other choices do not depend
+/// on these.
+fn compaction(seed: u64, blows: &mut Vec<(Duration, Blow)>) -> CompactionPolicy {
+    let mut draw = Draw(seed ^ 0x0c0_4ac7);
+    let small = |number| u32::try_from(number).expect("small");
+    let min_replicas = small(draw.below(3));
+    let max_replicas = min_replicas + small(draw.below(3));
+    if draw.below(2) == 0 {
+        return CompactionPolicy::default();
+    }
+    for _ in 0..draw.below(4) {
+        let cut_off = (draw.below(3) == 0).then(|| Duration::from_secs(1) + draw.millis(12_000));
+        let blow = Blow::Compactor { which: draw.next(), cut_off };
+        let place = usize::try_from(draw.below(blows.len() as u64 + 1)).expect("small");
+        blows.insert(place, (draw.millis(800), blow));
+    }
+    CompactionPolicy { remote: true, min_replicas, max_replicas }
 }
 
 fn blow(draw: &mut Draw) -> (Duration, Blow) {

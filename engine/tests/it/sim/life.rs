@@ -13,7 +13,7 @@ use weir_engine::coordinator::begin::{Begun, Request, begin};
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::snapshots::Wishes;
-use weir_engine::coordinator::status::{Phase, Status};
+use weir_engine::coordinator::status::{Compaction, Phase, Status};
 use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
 use weir_engine::pipeline::spec::StoreSpec;
@@ -84,6 +84,7 @@ type End = Arc<Mutex<Option<Result<Phase, String>>>>;
 struct Running {
     process: Process,
     workers: Workers,
+    compactors: Workers,
     end: End,
     status: watch::Receiver<Status>,
     target: watch::Sender<Target>,
@@ -113,6 +114,10 @@ struct World {
     woken: Arc<AtomicU64>,
     /// Of all coordinators, if workers outlive them.
     workers: Workers,
+    /// The same.
+    compactors: Workers,
+    /// What compactors and workers of this and earlier coordinators had done.
+    compacted: Compaction,
     starts: u32,
     snapshots: Snapshots,
     /// What the job's text says now.
@@ -194,6 +199,8 @@ pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
         reached: Reached::default(),
         woken: Arc::default(),
         workers: Workers::default(),
+        compactors: Workers::default(),
+        compacted: Compaction::default(),
         starts: 0,
         snapshots: Snapshots::default(),
         target: Target::of(&scenario.spec),
@@ -227,6 +234,7 @@ impl World {
             self.look_at_checkpoints(&running);
             self.look_at_adoption(&running);
             self.look_at_wishes(&running)?;
+            self.look_at_compaction(&running);
             if clock::now() > stuck {
                 let (starts, status) = (self.starts, running.status.borrow());
                 return Err(format!("stuck after {STUCK_AFTER:?} and {starts} starts: {status:?}"));
@@ -276,6 +284,7 @@ impl World {
     fn strike(&mut self, blow: Blow, running: &mut Running, stale: &mut Vec<Running>) {
         match blow {
             Blow::Worker(_) | Blow::NewWorker | Blow::Leave(_) => self.hit_worker(blow, running),
+            Blow::Compactor { which, cut_off } => self.hit_compactor(which, cut_off, running),
             Blow::Rescale { replicas, slots } => {
                 self.in_a_rescale(running, "other target in a rescale");
                 self.retarget(running, replicas, slots);
@@ -363,6 +372,25 @@ impl World {
         }
     }
 
+    fn hit_compactor(&mut self, which: u64, cut_off: Option<Duration>, running: &Running) {
+        let alive = running.compactors.alive();
+        let place = usize::try_from(which).expect("64 bits") % alive.len().max(1);
+        let Some(compactor) = alive.get(place) else { return };
+        let Some(lasts) = cut_off else {
+            self.reached.count("compactor killed", 1);
+            return compactor.process.kill();
+        };
+        let Some(address) = compactor.address() else { return };
+        self.reached.count("compactor cut off", 1);
+        self.network.cut_off(&address);
+        let network = self.network.clone();
+        task::spawn(async move {
+            clock::sleep(lasts).await;
+            network.join_again(&address);
+        })
+        .detach();
+    }
+
     fn in_a_rescale(&mut self, running: &Running, what: &'static str) {
         self.reached.count(what, u64::from(running.is_moving()));
     }
@@ -400,6 +428,16 @@ impl World {
         self.reached.count("wish answered", u64::from(answered > self.answered));
         self.answered = answered;
         Ok(())
+    }
+
+    fn look_at_compaction(&mut self, running: &Running) {
+        let Some(now) = running.status.borrow().compaction.clone() else { return };
+        let before = std::mem::replace(&mut self.compacted, now.clone());
+        // A new generation counts from 0.
+        let more = |now: u64, before: u64| now.saturating_sub(before);
+        self.reached.count("compacted elsewhere", more(now.elsewhere, before.elsewhere));
+        self.reached.count("compacted here after all", more(now.here, before.here));
+        self.reached.count("compaction given up", more(now.given_up, before.given_up));
     }
 
     fn look_at_rescales(&mut self, running: &Running) {
@@ -455,10 +493,11 @@ impl World {
             self.reached.count("workers taken over", 1);
             return;
         }
-        let orphans = dead.workers.clone();
+        let (orphans, compactors) = (dead.workers.clone(), dead.compactors.clone());
         task::spawn(async move {
             clock::sleep(live).await;
             orphans.kill_all();
+            compactors.kill_all();
         })
         .detach();
     }
@@ -473,6 +512,11 @@ impl World {
         let (tell, status) = watch::channel(Status::default());
         let mut cluster =
             SimCluster::new(self.store.clone(), self.network.clone(), workers.clone(), keeps);
+        let kept = keeps.then(|| self.compactors.clone());
+        let compactors = kept.unwrap_or_default();
+        let pool =
+            SimCluster::new(self.store.clone(), self.network.clone(), compactors.clone(), keeps)
+                .of_compactors();
         let request = self.request();
         let (retarget, target) = watch::channel(Target::of(&request.spec));
         let (ask, asked) = watch::channel(self.wish);
@@ -489,14 +533,23 @@ impl World {
                 Ok(Begun::Finished(_)) => Ok(Phase::Finished),
                 Ok(Begun::Ready(job)) => {
                     let print = Box::new(Nowhere);
-                    let outside = Outside { wanted, target, asked, snapshots, status: tell, print };
+                    let compactors = Box::new(pool);
+                    let outside = Outside {
+                        wanted,
+                        target,
+                        asked,
+                        snapshots,
+                        status: tell,
+                        print,
+                        compactors,
+                    };
                     Ok(Box::pin(run_job(*job, &mut cluster, outside)).await.phase)
                 }
                 Err(error) => Err(error.to_string()),
             };
             *told.lock().expect("not poisoned") = Some(ended);
         }));
-        Running { process, workers, end, status, target: retarget, ask }
+        Running { process, workers, compactors, end, status, target: retarget, ask }
     }
 
     fn request(&self) -> Request {
@@ -524,6 +577,7 @@ impl World {
         for old in stale.iter().chain([&running]) {
             old.process.kill();
             old.workers.kill_all();
+            old.compactors.kill_all();
         }
         clock::sleep(Duration::from_secs(60)).await;
         for (fault, times) in self.store.struck() {

@@ -136,6 +136,9 @@ impl World {
         let request = self.request(folder);
         let mut cluster =
             SimCluster::new(self.store.clone(), self.network.clone(), workers.clone(), false);
+        let none = Workers::default();
+        let pool =
+            SimCluster::new(self.store.clone(), self.network.clone(), none, false).of_compactors();
         let told = Arc::clone(&end);
         drop(process.spawn(async move {
             let (_keep, wanted) = watch::channel(Wanted::Run);
@@ -145,7 +148,10 @@ impl World {
                 Ok(Begun::Finished(_)) => Ok(Phase::Finished),
                 Ok(Begun::Ready(job)) => {
                     let print = Box::new(Nowhere);
-                    let outside = Outside { wanted, target, asked, snapshots, status: tell, print };
+                    let compactors = Box::new(pool);
+                    let status = tell;
+                    let outside =
+                        Outside { wanted, target, asked, snapshots, status, print, compactors };
                     Ok(Box::pin(run_job(*job, &mut cluster, outside)).await.phase)
                 }
                 Err(error) => Err(error.to_string()),

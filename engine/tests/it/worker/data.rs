@@ -7,9 +7,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMill
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use weir_engine::pipeline::spec::{
-    AggregateSpec, CheckpointPolicy, EventTimeSpec, FailoverPolicy, JobSpec, Order, RescalePolicy,
-    SinkFormat, SinkSpec, SourceKind, SourceSpec, StepSpec, StoreSpec, TumbleSpec, Verb,
-    WindowSpec,
+    AggregateSpec, CheckpointPolicy, CompactionPolicy, EventTimeSpec, FailoverPolicy, JobSpec,
+    Order, RescalePolicy, SinkFormat, SinkSpec, SourceKind, SourceSpec, StepSpec, StoreSpec,
+    TumbleSpec, Verb, WindowSpec,
 };
 
 /// One row.
@@ -94,6 +94,7 @@ pub(crate) fn windows_job(replicas: usize, slots: u32, rate: Option<u64>) -> Job
             retained: 3,
             tolerable_failures: None,
         },
+        compaction: CompactionPolicy::default(),
         failover: FailoverPolicy {
             timeout_ms: 5_000,
             restarts: 10,

@@ -1,6 +1,6 @@
 //! The plan, by table: what the resource says × what is there.
 
-use weir_engine::pipeline::spec::{CheckpointPolicy, RescalePolicy};
+use weir_engine::pipeline::spec::{CheckpointPolicy, CompactionPolicy, RescalePolicy};
 
 use super::*;
 
@@ -12,10 +12,11 @@ pub(crate) fn wanted(form: u64, replicas: u32) -> Wanted {
         retained: 1,
         tolerable_failures: None,
     };
+    let (rescale, compaction) = (RescalePolicy::default(), CompactionPolicy::default());
     Wanted {
         form,
         origin: 0,
-        target: Target { replicas, slots: 1, checkpoint, rescale: RescalePolicy::default() },
+        target: Target { replicas, slots: 1, checkpoint, rescale, compaction },
     }
 }
 

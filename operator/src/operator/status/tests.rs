@@ -1,6 +1,7 @@
 //! Phases and conditions, by table, with what kstatus makes of them.
 
 use weir_crds::DeletionPolicy;
+use weir_engine::coordinator::status::Compaction;
 use weir_state::ids::CheckpointId;
 
 use super::super::plan::tests::wanted;
@@ -33,6 +34,35 @@ fn observed(runner: Runner) -> Observed {
         fit: None,
         may_retry: false,
     }
+}
+
+#[test]
+fn who_compacts_is_a_condition_of_its_own() {
+    let shown = |compaction: Option<Compaction>| {
+        let mut runner = live(Course::Running);
+        if let Runner::Live(Live { shows: Ok(status), .. }) = &mut runner {
+            status.compaction = compaction;
+        }
+        let before = StatefulJobStatus::default();
+        let status = status(&observed(runner), &more(), &before, Timestamp::UNIX_EPOCH);
+        let is_ready =
+            status.conditions.iter().any(|its| its.type_ == "Ready" && its.status == "True");
+        assert!(is_ready, "a job without compactors is as ready as another");
+        let its =
+            status.conditions.into_iter().find(|its| its.type_ == "CompactionHealthy").unwrap();
+        (its.status, its.reason, its.message)
+    };
+    let told = |is: &str, reason: &str, message: &str| {
+        (is.to_owned(), reason.to_owned(), message.to_owned())
+    };
+    assert_eq!(shown(None), told("True", "Local", ""));
+    let healthy = Compaction { wanted: 2, ready: 2, ..Compaction::default() };
+    assert_eq!(shown(Some(healthy.clone())), told("True", "Remote", "2 compactors are ready"));
+    let behind = Compaction { problem: "all are busy".to_owned(), ..healthy.clone() };
+    let message = "the workers compact themselves: all are busy";
+    assert_eq!(shown(Some(behind.clone())), told("False", "WorkersCompact", message));
+    let none = Compaction { ready: 0, ..behind };
+    assert_eq!(shown(Some(none)), told("False", "NoCompactors", message));
 }
 
 fn over(end: End) -> Observed {

@@ -3,7 +3,8 @@
 use super::*;
 
 fn target(replicas: u32, slots: u32) -> Target {
-    Target { replicas, slots, checkpoint: shape().checkpoint, rescale: shape().rescale }
+    let compaction = crate::pipeline::spec::CompactionPolicy::default();
+    Target { replicas, slots, checkpoint: shape().checkpoint, rescale: shape().rescale, compaction }
 }
 
 fn trigger(checkpoint: u64, pauses: bool) -> to_worker::Body {
