@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_runtime::clock::Instant;
 
 use super::status::Compaction;
-use crate::cluster::{Cluster, Member, WorkerView};
+use crate::cluster::{Cluster, Exit, Member, WorkerView};
 use crate::pipeline::spec::CompactionPolicy;
 use crate::plan::{self, Action};
 use crate::protocol::CompactionCounters;
@@ -17,8 +17,12 @@ use crate::protocol::CompactionCounters;
 const GROW_EVERY: Duration = Duration::from_secs(10);
 /// After so long without a worker that had to compact itself there is one compactor less.
 const SHRINK_AFTER: Duration = Duration::from_secs(300);
-/// Least time between two starts of the same one, so that one that dies at once does not spin.
+/// Least time between two starts, so that one that dies at once does not spin.
 const START_PAUSE: Duration = Duration::from_millis(500);
+/// The same after faults, which double it.
+const START_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// After so long without a fault they are forgotten.
+const FAULTS_KEPT: Duration = Duration::from_secs(60);
 
 /// How many compactors there should be. Pure: the time comes with each question.
 #[derive(Debug)]
@@ -54,6 +58,33 @@ impl Size {
     }
 }
 
+/// When a compactor may be started. Pure.
+#[derive(Debug)]
+struct Starts {
+    next: Instant,
+    pause: Duration,
+    /// When one ended by its own fault last.
+    fault: Instant,
+}
+
+impl Starts {
+    fn new(now: Instant) -> Self {
+        Self { next: now, pause: START_PAUSE, fault: now }
+    }
+
+    fn started(&mut self, now: Instant) {
+        self.next = now + self.pause;
+    }
+
+    fn failed(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.fault) >= FAULTS_KEPT {
+            self.pause = START_PAUSE;
+        }
+        self.pause = (self.pause * 2).min(START_PAUSE_MAX);
+        (self.fault, self.next) = (now, self.next.max(now + self.pause));
+    }
+}
+
 /// The compactor processes, and where they run.
 pub(crate) struct Compactors {
     cluster: Box<dyn Cluster>,
@@ -63,9 +94,8 @@ pub(crate) struct Compactors {
     due: Vec<Action>,
     /// Of the last look.
     wanted: u32,
-    /// None is started before.
-    next_start: Instant,
-    /// Why one could not be started.
+    starts: Starts,
+    /// Why the last one could not be started, or ended; nothing once one is ready.
     problem: String,
 }
 
@@ -78,7 +108,7 @@ impl Compactors {
             members: Vec::new(),
             due: Vec::new(),
             wanted: 0,
-            next_start: now,
+            starts: Starts::new(now),
             problem: String::new(),
         }
     }
@@ -92,6 +122,9 @@ impl Compactors {
     pub(crate) async fn observe(&mut self, wanted: u32) -> bool {
         self.seen = self.cluster.observe().await;
         self.members = plan::members(self.seen.iter());
+        if !self.members.is_empty() {
+            self.problem.clear();
+        }
         self.wanted = wanted;
         self.due = plan::plan_pool(wanted, &self.seen);
         !self.due.is_empty()
@@ -99,21 +132,25 @@ impl Compactors {
 
     /// Does what is to be done; gives when to look again, if something is left.
     pub(crate) async fn act(&mut self, now: Instant) -> Option<Instant> {
-        let may_start = now >= self.next_start;
         let mut left = None;
+        let mut may_start = now >= self.starts.next;
         for action in std::mem::take(&mut self.due) {
             let done = match action {
                 Action::Start { .. } if !may_start => {
-                    left = Some(self.next_start);
+                    left = Some(self.starts.next);
                     continue;
                 }
                 Action::Start { ordinal } => {
-                    self.next_start = now + START_PAUSE;
+                    self.starts.started(now);
                     self.cluster.start(ordinal).await
                 }
                 Action::Stop { ordinal } => self.cluster.stop(ordinal).await,
                 Action::Forget { ordinal, exit } => {
                     tracing::warn!(ordinal, "a compactor ended: {exit:?}");
+                    if let Exit::Fault(why) = exit {
+                        self.starts.failed(now);
+                        (self.problem, may_start) = (why, false);
+                    }
                     self.cluster.forget(ordinal).await;
                     // What was seen is no more; nobody else would wake us to look again.
                     left = Some(now);
@@ -200,6 +237,22 @@ mod tests {
         assert_eq!(size.wanted(both, 0, after(10_000)), 1);
         assert_eq!(size.wanted(both, 0, after(20_000)), 1, "no fewer than that");
         assert_eq!(size.wanted(CompactionPolicy::default(), 5, after(30_000)), 0);
+    }
+
+    #[test]
+    fn one_that_fails_again_and_again_is_started_less_and_less_often() {
+        let start = clock::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut starts = Starts::new(start);
+        starts.started(start);
+        assert_eq!(starts.next, start + START_PAUSE, "another one meanwhile");
+        let mut pause = |fault: Instant| {
+            starts.failed(fault);
+            (starts.next - fault).as_secs()
+        };
+        let faults = [0, 2, 5, 10, 20, 40, 71, 102].map(after);
+        assert_eq!(faults.map(&mut pause), [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(pause(after(162)), 1, "forgotten");
     }
 
     #[test]

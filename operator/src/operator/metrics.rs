@@ -12,11 +12,14 @@ use crate::metrics::{Labels, Page, number, seconds};
 type JobGauge = (&'static str, &'static str, fn(&JobNumbers) -> Option<f64>);
 type JobCounter = (&'static str, &'static str, fn(&Status) -> u64);
 
-const GAUGES: [JobGauge; 8] = [
+const GAUGES: [JobGauge; 9] = [
     ("weir_job_workers_wanted", "Workers that the job asks for", |job| {
         Some(f64::from(course(job)?.workers_wanted))
     }),
     ("weir_job_workers_ready", "Workers that answer", |job| job.status.replicas.map(f64::from)),
+    ("weir_job_compactors_ready", "Compactors that can be asked", |job| {
+        Some(f64::from(course(job)?.compaction.as_ref()?.ready))
+    }),
     ("weir_job_generation", "The generation of workers", |job| job.status.generation.map(number)),
     (
         "weir_job_checkpoint_consecutive_failures",
@@ -92,6 +95,17 @@ pub(super) fn page(numbers: &Numbers) -> Page {
     for (name, help, value) in COUNTERS {
         page.counter(name, help, courses().map(|(key, course)| (of(key), value(course))));
     }
+    let compactions =
+        courses().filter_map(|(key, course)| Some((key, course.compaction.as_ref()?)));
+    let compactions = compactions.flat_map(|(key, its)| {
+        [("compactor", its.elsewhere), ("worker", its.here)].map(|(by, count)| {
+            let mut labels = of(key);
+            labels.push(("by", by.to_owned()));
+            (labels, count)
+        })
+    });
+    let help = "Compactions of a job with compactors, by who carried them out";
+    page.counter("weir_job_compactions", help, compactions);
     let help = "From trigger to record of all checkpoints together";
     let took = courses().map(|(key, course)| (of(key), course.checkpoint_numbers.total_ms));
     page.seconds_counter("weir_job_checkpoint_seconds", help, took);
@@ -163,7 +177,7 @@ mod tests {
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use weir_crds::{CheckpointStatus, Phase, StatefulJobStatus};
-    use weir_engine::coordinator::status::CheckpointNumbers;
+    use weir_engine::coordinator::status::{CheckpointNumbers, Compaction};
 
     use super::super::meters::Meters;
     use super::*;
@@ -179,8 +193,14 @@ mod tests {
         };
         let checkpoint_numbers =
             CheckpointNumbers { total_ms: 2_500, last_ms: 500, ..Default::default() };
-        let course =
-            Status { checkpoints: 5, checkpoint_numbers, failovers: 2, ..Status::default() };
+        let compaction = Some(Compaction { ready: 2, elsewhere: 9, ..Compaction::default() });
+        let course = Status {
+            checkpoints: 5,
+            checkpoint_numbers,
+            failovers: 2,
+            compaction,
+            ..Status::default()
+        };
         let running = meters.job("shop", "a");
         running.show(&status, Some(&course));
         let _young = meters.job("shop", "b");
@@ -193,6 +213,8 @@ mod tests {
             format!("weir_job_last_checkpoint_duration_seconds{{{of}}} 0.5"),
             format!("weir_job_last_checkpoint_timestamp_seconds{{{of}}} 1700000000.0"),
             format!("weir_job_failovers_total{{{of}}} 2"),
+            format!("weir_job_compactors_ready{{{of}}} 2.0"),
+            format!("weir_job_compactions_total{{{of},by=\"compactor\"}} 9"),
             "weir_operator_jobs{phase=\"Pending\"} 1.0".to_owned(),
             "weir_operator_kubernetes_requests_total{verb=\"patch\",code=\"2xx\"} 1".to_owned(),
         ] {

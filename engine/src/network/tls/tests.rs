@@ -10,10 +10,12 @@ use weir_runtime::clock;
 use super::*;
 use crate::network::grpc::GrpcNetwork;
 use crate::network::{
-    CoordinatorLink, Network, SenderLink, Serving, Unreachable, WorkerLink, WorkerService,
+    CompactionLink, CoordinatorLink, Network, SenderLink, Serving, Unreachable, WorkerLink,
+    WorkerService,
 };
 use crate::protocol::{
-    Frame, Heartbeat, OpenChannel, ToCoordinator, ToWorker, frame, to_coordinator, to_worker,
+    Frame, FromCompactor, Heartbeat, OpenChannel, ToCoordinator, ToWorker, frame, from_compactor,
+    to_coordinator, to_worker,
 };
 
 /// An authority of a namespace.
@@ -54,7 +56,7 @@ fn name(role: Role, job: &str, namespace: &str) -> String {
     PeerName { role, job: job.to_owned(), namespace: namespace.to_owned() }.dns()
 }
 
-/// Answers heartbeats with themselves, and channels with a refusal.
+/// Answers heartbeats with themselves, channels and orders with a refusal.
 struct Echo;
 
 impl WorkerService for Echo {
@@ -73,6 +75,11 @@ impl WorkerService for Echo {
     fn channel(&self, _: OpenChannel, link: SenderLink) {
         let body = Some(frame::Body::Refused("met".to_owned()));
         let _ = link.send.try_send(Frame { body });
+    }
+
+    fn compaction(&self, link: CompactionLink) {
+        let body = Some(from_compactor::Body::Refused("met".to_owned()));
+        let _ = link.send.try_send(FromCompactor { body });
     }
 }
 
@@ -136,6 +143,34 @@ async fn other_roles_jobs_and_namespaces_are_refused_with_a_reason() {
     let peer = network(ours.of(Role::Operator));
     let error = within(peer.channel(&serving.address, OpenChannel::default())).await.unwrap_err();
     assert!(error.reason.contains("for the worker of job shop/flights"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compactor_serves_the_workers_of_its_job_alone() {
+    let ours = Authority::new();
+    let compactor = serve(ours.of(Role::Compactor)).await;
+    let order = async |dns: String, address: &str| {
+        let peer = network(Tls::new(&ours.issue(&dns)).unwrap());
+        within(peer.compact(address)).await.map_err(|error| error.to_string())
+    };
+    let worker = name(Role::Worker, "flights", "shop");
+    let mut link = order(worker.clone(), &compactor.address).await.unwrap();
+    let answer = within(link.receive.recv()).await.unwrap();
+    assert_eq!(answer.body, Some(from_compactor::Body::Refused("met".to_owned())));
+
+    let refused = async |dns: String, address: &str| order(dns, address).await.unwrap_err();
+    for role in [Role::Operator, Role::Compactor] {
+        let error = refused(name(role, "flights", "shop"), &compactor.address).await;
+        assert!(error.contains("for the worker of job shop/flights"), "{error}");
+    }
+    for (job, namespace) in [("trains", "shop"), ("flights", "other")] {
+        let error = refused(name(Role::Worker, job, namespace), &compactor.address).await;
+        assert!(error.contains("compactor.flights.shop.job.weir.dev"), "{error}");
+    }
+    // What serves there is a worker: no order is told to it.
+    let other = serve(ours.of(Role::Worker)).await;
+    let error = refused(worker, &other.address).await;
+    assert!(error.contains("worker.flights.shop.job.weir.dev"), "{error}");
 }
 
 /// Whoever dials refuses a worker of another job before it says anything.
