@@ -26,11 +26,20 @@ const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 /// A secret's content by key.
 pub(crate) type Content = BTreeMap<String, String>;
 
+/// Why a secret is not there, without anything that is in it.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// There is none, or not the right one: somebody has to do something.
+    Wrong(String),
+    /// Whoever was asked does not answer: it may pass.
+    Away(String),
+}
+
 /// Where secrets are read.
 #[async_trait]
 pub(crate) trait SecretSource: Send + Sync + 'static {
-    /// The content of a secret; or why there is none, without anything that is in it.
-    async fn read(&self, name: &str) -> Result<Content, String>;
+    /// The content of a secret.
+    async fn read(&self, name: &str) -> Result<Content, Unread>;
 
     /// How long what was read is used without another look.
     fn kept(&self) -> Duration;
@@ -91,7 +100,8 @@ impl CredentialProvider for Provider {
         {
             return Ok(Arc::clone(credential));
         }
-        let found = self.source.read(&self.name).await.and_then(|content| credential(&content));
+        let read = self.source.read(&self.name).await;
+        let found = read.and_then(|content| credential(&content).map_err(Unread::Wrong));
         match (found, &*kept) {
             (Ok(credential), _) => {
                 let credential = Arc::new(credential);
@@ -99,17 +109,21 @@ impl CredentialProvider for Provider {
                 Ok(credential)
             }
             // A secret that is away for a while stops nobody who has read it.
-            (Err(why), Some((_, credential))) => {
+            (Err(Unread::Wrong(why) | Unread::Away(why)), Some((_, credential))) => {
                 let credential = Arc::clone(credential);
                 tracing::warn!(secret = self.name, "its credentials are used on: {why}");
                 *kept = Some((now, Arc::clone(&credential)));
                 Ok(credential)
             }
             // Somebody has to do something: no request is tried again because of it.
-            (Err(why), None) => {
+            (Err(Unread::Wrong(why)), None) => {
                 let path = format!("secret {}", self.name);
                 let source = Box::new(NoCredential { name: self.name.clone(), why });
                 Err(object_store::Error::Unauthenticated { path, source })
+            }
+            (Err(Unread::Away(why)), None) => {
+                let source = Box::new(NoCredential { name: self.name.clone(), why });
+                Err(object_store::Error::Generic { store: "secret", source })
             }
         }
     }
@@ -137,7 +151,7 @@ impl SecretSource for FolderSecrets {
         MOUNTED_KEPT
     }
 
-    async fn read(&self, name: &str) -> Result<Content, String> {
+    async fn read(&self, name: &str) -> Result<Content, Unread> {
         let folder = self.0.join(name);
         let read = task::blocking(move || {
             let mut content = Content::new();
@@ -145,12 +159,14 @@ impl SecretSource for FolderSecrets {
                 match std::fs::read_to_string(folder.join(key)) {
                     Ok(value) => drop(content.insert(key.to_owned(), value)),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(format!("key {key} cannot be read: {error}")),
+                    Err(error) => {
+                        return Err(Unread::Wrong(format!("key {key} cannot be read: {error}")));
+                    }
                 }
             }
             Ok(content)
         });
-        read.await.map_err(|error| error.to_string())?
+        read.await.map_err(|error| Unread::Away(error.to_string()))?
     }
 }
 
@@ -161,6 +177,29 @@ mod tests {
     async fn key_id(provider: &AwsCredentialProvider) -> Result<String, String> {
         let got = provider.get_credential().await;
         got.map(|got| got.key_id.clone()).map_err(|error| crate::exit::chain(&error))
+    }
+
+    struct Away;
+
+    #[async_trait]
+    impl SecretSource for Away {
+        fn kept(&self) -> Duration {
+            MOUNTED_KEPT
+        }
+
+        async fn read(&self, _name: &str) -> Result<Content, Unread> {
+            Err(Unread::Away("connection reset".to_owned()))
+        }
+    }
+
+    /// Who takes it for a refusal tells the user that his right manifest is wrong.
+    #[tokio::test]
+    async fn a_secret_that_cannot_be_asked_for_is_an_outage_and_a_missing_one_a_refusal() {
+        let away = SecretStore::new(Arc::new(Away)).provider("keys").get_credential().await;
+        assert!(weir_state::objects::is_outage(&away.unwrap_err()));
+        let none = Arc::new(FolderSecrets(PathBuf::from("/nowhere")));
+        let missing = SecretStore::new(none).provider("keys").get_credential().await.unwrap_err();
+        assert!(matches!(missing, object_store::Error::Unauthenticated { .. }), "{missing}");
     }
 
     #[tokio::test(start_paused = true)]

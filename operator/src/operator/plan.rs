@@ -183,7 +183,12 @@ fn plan_run(seen: &Observed) -> Vec<Action> {
                 End::Finished(_) | End::Failed(_) => is_new,
                 End::Refused(_) | End::Elsewhere(_) | End::Fenced(_) => is_new || seen.may_retry,
             };
-            if goes_on { start(seen) } else { Vec::new() }
+            match end {
+                _ if goes_on => start(seen),
+                // Who led it to its end may have died before all of its workers were told.
+                End::Finished(_) if seen.pods > 0 => vec![Action::DeletePods],
+                _ => Vec::new(),
+            }
         }
         Runner::Live(live) => plan_live(seen, wanted, live),
     }

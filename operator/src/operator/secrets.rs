@@ -15,7 +15,7 @@ use weir_runtime::{clock, random};
 use super::names;
 use crate::certificates::plan::{AUTHORITY_DAYS, CERTIFICATE_DAYS};
 use crate::certificates::{Authority, CertificateError, issue, make_authority};
-use crate::credentials::{Content, SecretSource};
+use crate::credentials::{Content, SecretSource, Unread};
 
 /// How long what was read of a secret of a job is used without another look.
 const SECRET_KEPT: Duration = Duration::from_secs(30);
@@ -225,9 +225,14 @@ impl SecretSource for KubeSecrets {
         SECRET_KEPT
     }
 
-    async fn read(&self, name: &str) -> Result<Content, String> {
-        let found = self.0.get_opt(name).await.map_err(|error| error.to_string())?;
-        let found = found.ok_or("there is none of this name in the job's namespace")?;
+    async fn read(&self, name: &str) -> Result<Content, Unread> {
+        let found = self.0.get_opt(name).await.map_err(|error| match &error {
+            kube::Error::Api(status) if status.code == 403 => Unread::Wrong(error.to_string()),
+            _ => Unread::Away(error.to_string()),
+        })?;
+        let missing =
+            || Unread::Wrong("there is none of this name in the job's namespace".to_owned());
+        let found = found.ok_or_else(missing)?;
         let content = found.data.unwrap_or_default().into_iter();
         Ok(content
             .filter_map(|(key, bytes)| Some((key, String::from_utf8(bytes.0).ok()?)))

@@ -75,7 +75,7 @@ fn check(what: &str, seen: Observed, actions: &[Action]) {
 /// Each state of the coordinator × each thing that a resource can say.
 #[test]
 fn a_coordinator_follows_its_resource() {
-    use Action::{CheckFit, Drop, Suspend};
+    use Action::{CheckFit, DeletePods, Drop, Suspend};
     let lead = Action::Start { suspend: true };
     let failed = || over(1, End::Failed(why()));
     let refused = || over(1, End::Refused(why()));
@@ -103,7 +103,11 @@ fn a_coordinator_follows_its_resource() {
             &suspended,
             [vec![START], vec![lead.clone()], vec![START], vec![START], vec![]],
         ),
-        ("finished", &finished, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
+        (
+            "finished",
+            &finished,
+            [vec![DeletePods], vec![lead.clone()], vec![START], vec![START], vec![]],
+        ),
         ("failed", &failed, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
         ("refused", &refused, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
         ("elsewhere", &elsewhere, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
@@ -134,11 +138,19 @@ fn what_failed_by_itself_is_tried_again_after_a_pause_and_what_gave_up_is_not() 
         (End::Elsewhere(why()), vec![START]),
         (End::Fenced(why()), vec![START]),
         (End::Failed(why()), vec![]),
-        (End::Finished(why()), vec![]),
+        (End::Finished(why()), vec![Action::DeletePods]),
     ] {
         let seen = Observed { runner: over(1, end), may_retry: true, ..steady() };
         check("after the pause", seen, &actions);
     }
+}
+
+/// An operator that dies between the record and the last deletion leaves workers to the next one.
+#[test]
+fn workers_that_a_finished_job_still_has_are_ended() {
+    let finished = || over(1, End::Finished(why()));
+    check("left", Observed { runner: finished(), pods: 1, ..steady() }, &[Action::DeletePods]);
+    check("they end", Observed { runner: finished(), pods: 0, ..steady() }, &[]);
 }
 
 #[test]
