@@ -248,14 +248,14 @@ fn conditions(seen: &Observed, more: &Seen, place: &Place, shows: Option<&Status
             shown("CheckpointsHealthy", false, "Failing", &message)
         }
     };
-    let compaction = shows.and_then(|status| status.compaction.as_ref());
-    let compacted = match compaction {
-        None => shown("CompactionHealthy", true, "Local", ""),
-        Some(its) if its.problem.is_empty() => {
+    let compacted = match shows.map(|status| status.compaction.as_ref()) {
+        None => shown("CompactionHealthy", true, "NotRunning", ""),
+        Some(None) => shown("CompactionHealthy", true, "Local", ""),
+        Some(Some(its)) if its.problem.is_empty() => {
             let message = format!("{} compactors are ready", its.ready);
             shown("CompactionHealthy", true, "Remote", &message)
         }
-        Some(its) => {
+        Some(Some(its)) => {
             let reason = if its.ready == 0 { "NoCompactors" } else { "WorkersCompact" };
             let message = format!("the workers compact themselves: {}", its.problem);
             shown("CompactionHealthy", false, reason, &message)

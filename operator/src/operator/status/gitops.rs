@@ -202,8 +202,16 @@ fn said_in_code() -> BTreeSet<String> {
             && word.chars().all(|c| c.is_ascii_alphabetic())
     };
     // Types and values of conditions, and reasons of other conditions than `Ready`.
-    let others =
-        ["Ready", "Reconciling", "Stalled", "CheckpointsHealthy", "True", "False", "NotSuspended"];
+    let others = [
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "CheckpointsHealthy",
+        "CompactionHealthy",
+        "True",
+        "False",
+        "NotSuspended",
+    ];
     words.filter(is_reason).filter(|word| !others.contains(word)).map(str::to_owned).collect()
 }
 
@@ -212,15 +220,17 @@ fn every_reason_is_in_the_table_and_in_the_readme() {
     let table: BTreeSet<String> = rows().into_iter().flat_map(|row| row.reasons).collect();
     let mut said = said_in_code();
     assert!(said.len() > 15, "{said:?}");
-    // Of the condition `CheckpointsHealthy`.
-    for other in ["NoFailures", "Failing", "NoProgress"] {
-        assert!(said.remove(other), "{other} is no reason any more");
+    // Of the conditions `CheckpointsHealthy` and `CompactionHealthy`: those that explain themselves, and
+    // those that say that something is amiss.
+    let amiss = ["Failing", "NoProgress", "NoCompactors", "WorkersCompact"];
+    for other in ["NoFailures", "NotRunning", "Local", "Remote"].iter().chain(&amiss) {
+        assert!(said.remove(*other), "{other} is no reason any more");
     }
     let missing: Vec<_> = said.difference(&table).collect();
     let gone: Vec<_> = table.difference(&said).collect();
     assert!(missing.is_empty() && gone.is_empty(), "missing: {missing:?}; gone: {gone:?}");
     let readme = read("README.md");
-    for reason in table.iter().map(String::as_str).chain(["Failing", "NoProgress"]) {
+    for reason in table.iter().map(String::as_str).chain(amiss) {
         let is_explained = readme
             .lines()
             .any(|line| line.starts_with('|') && line.contains(&format!("`{reason}`")));
