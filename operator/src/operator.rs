@@ -12,6 +12,7 @@
 //! - `operator/meters.rs` — what is counted, for `operator/probes.rs` and `operator/metrics.rs`;
 //!   `operator/requests.rs` counts what the API server is asked.
 //! - `operator/release.rs` — `weir release`: nobody's jobs, before the operator goes for good.
+//! - `operator/turns.rs` — how many jobs begin at the same time.
 //! - `operator/serving.rs` — the label of pods that take part. `operator/names.rs` — all names.
 //!
 //! # What must stay true
@@ -46,6 +47,7 @@ use self::requests::Counting;
 use self::runner::Ground;
 use self::snapshots::SnapshotStore;
 use self::snapshots::attend::{self, Attention};
+use self::turns::Turns;
 use crate::cli::OperatorArgs;
 use crate::exit::{Exit, report, say};
 use crate::probes as http;
@@ -72,6 +74,7 @@ mod serving;
 mod snapshots;
 mod status;
 mod template;
+mod turns;
 
 /// Events of jobs that were not looked at yet.
 const EVENTS_MAX: usize = 1_024;
@@ -80,8 +83,10 @@ const EVENTS_MAX: usize = 1_024;
 pub(crate) async fn run(args: OperatorArgs) -> Exit {
     crate::log::to_stderr();
     let meters = Meters::default();
-    let client = match client(&meters).await {
-        Ok(client) => client,
+    // Leases have a connection of their own: nobody's requests stand before theirs.
+    let clients = async { Ok::<_, kube::Error>((client(&meters).await?, client(&meters).await?)) };
+    let (client, own) = match clients.await {
+        Ok(clients) => clients,
         Err(error) => {
             report(&error);
             say("the operator needs a cluster: KUBECONFIG, or a pod with a service account");
@@ -106,10 +111,11 @@ pub(crate) async fn run(args: OperatorArgs) -> Exit {
     };
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return Exit::Failed };
     let identity = format!("{}-{}", pod().unwrap_or("weir".to_owned()), &random::id()[..6]);
-    let leases = Api::namespaced(client.clone(), &args.namespace);
+    let leases = Api::namespaced(own, &args.namespace);
     let (mut leases, held) = Leases::new(leases, identity.clone(), pod(), meters.clone());
     let defaults = Defaults { image: args.worker_image, state_uri: args.state };
-    let ground = Ground { client: client.clone(), namespace: args.namespace, cluster, meters };
+    let (namespace, turns) = (args.namespace, Turns::default());
+    let ground = Ground { client: client.clone(), namespace, cluster, meters, turns };
     let events = Events::new(client, &identity);
     let operator = Operator::new(ground, events, defaults, held);
     tokio::select! {
@@ -458,7 +464,8 @@ mod tests {
         let (namespace, cluster) = ("own".to_owned(), "c".to_owned());
         let (_held, held) = watch::channel(BTreeSet::new());
         let events = Events::new(client.clone(), "me");
-        let ground = Ground { client, namespace, cluster, meters: Meters::default() };
+        let (meters, turns) = (Meters::default(), Turns::default());
+        let ground = Ground { client, namespace, cluster, meters, turns };
         let defaults = Defaults { image: "weir:1".to_owned(), state_uri: None };
         let mut operator = Operator::new(ground, events, defaults, held);
         let scope = |name: &str| Scope::new(Some(name.to_owned()), Arc::default());

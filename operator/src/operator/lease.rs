@@ -24,8 +24,11 @@ pub(super) const SHARDS: u32 = 4;
 const LEASE_MAX: Duration = Duration::from_secs(15);
 /// From renewal to renewal.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long a renewal may take, and how soon one that failed is tried again: there is time for two.
+const ROUND_MAX: Duration = Duration::from_millis(3_500);
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Without a renewal for this long a shard is let go: before another one can take it.
-pub(super) const HOLD_MAX: Duration = Duration::from_secs(10);
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(13);
 const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "weir");
 const ROLE: &str = "weir.dev/lease";
 
@@ -42,6 +45,7 @@ pub(crate) struct Leases {
     /// The pod that it runs in.
     pod: Option<String>,
     held: watch::Sender<BTreeSet<u32>>,
+    /// When the last round began that renewed them.
     renewed: Option<Instant>,
     meters: Meters,
 }
@@ -134,24 +138,30 @@ impl Leases {
     /// Takes and renews, for ever.
     pub(crate) async fn run(&mut self) {
         loop {
-            match clock::timeout(RENEW_EVERY, self.round()).await {
+            let began = clock::now();
+            let left = self.renewed.map(|its| (its + HOLD_MAX).saturating_duration_since(began));
+            let left = left.filter(|left| !left.is_zero());
+            if left.is_none() {
+                self.hold(BTreeSet::new());
+            }
+            let round_max = left.map_or(ROUND_MAX, |left| left.min(ROUND_MAX));
+            let pause = match clock::timeout(round_max, self.round()).await {
                 Ok(Ok(())) => {
-                    self.renewed = Some(clock::now());
+                    self.renewed = Some(began);
                     self.meters.leases_renewed();
+                    RENEW_EVERY
                 }
                 Ok(Err(error)) => self.failed(&format!("leases cannot be renewed: {error}")),
                 Err(_) => self.failed("leases cannot be renewed in time"),
-            }
-            if self.renewed.is_none_or(|renewed| clock::now() >= renewed + HOLD_MAX) {
-                self.hold(BTreeSet::new());
-            }
-            clock::sleep(RENEW_EVERY).await;
+            };
+            clock::sleep(pause).await;
         }
     }
 
-    fn failed(&self, why: &str) {
+    fn failed(&self, why: &str) -> Duration {
         tracing::warn!("{why}");
         self.meters.leases_failed();
+        RETRY_AFTER
     }
 
     /// Lets go of all, so that another one need not wait.
@@ -256,6 +266,15 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+    use weir_runtime::task;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -278,6 +297,47 @@ mod tests {
 
     fn set(shards: &[u32]) -> BTreeSet<u32> {
         shards.iter().copied().collect()
+    }
+
+    /// A round that hangs while a thousand jobs begin made an operator drop all of them, and begin
+    /// them again.
+    #[tokio::test(start_paused = true)]
+    async fn a_round_that_hangs_drops_no_job_and_all_are_dropped_before_somebody_else_takes_them() {
+        let (hangs, answered) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(clock::now())));
+        let (is_away, last) = (Arc::clone(&hangs), Arc::clone(&answered));
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let is_away = is_away.load(Ordering::SeqCst);
+            let body = match request.method().as_str() {
+                "GET" => json!({"metadata": {}, "items": []}),
+                _ => json!({"metadata": {}}),
+            };
+            let last = Arc::clone(&last);
+            async move {
+                if is_away {
+                    std::future::pending::<()>().await;
+                }
+                *last.lock().unwrap() = clock::now();
+                Response::builder().body(Body::from(body.to_string().into_bytes()))
+            }
+        });
+        let api = Api::namespaced(Client::new(server, "own"), "own");
+        let (mut leases, mut held) = Leases::new(api, "a".to_owned(), None, Meters::default());
+        let _running = task::spawn(async move { leases.run().await });
+        held.wait_for(|held| held.len() == 4).await.unwrap();
+
+        held.borrow_and_update();
+        hangs.store(true, Ordering::SeqCst);
+        clock::sleep(RENEW_EVERY + ROUND_MAX + RETRY_AFTER / 2).await;
+        hangs.store(false, Ordering::SeqCst);
+        clock::sleep(Duration::from_secs(20)).await;
+        assert!(!held.has_changed().unwrap(), "one round hung: {:?}", held.borrow());
+
+        hangs.store(true, Ordering::SeqCst);
+        held.wait_for(BTreeSet::is_empty).await.unwrap();
+        let without = clock::now() - *answered.lock().unwrap();
+        assert!(without < LEASE_MAX, "let go after {without:?}");
+        assert!(without > 2 * ROUND_MAX + RENEW_EVERY, "tried once only: {without:?}");
     }
 
     #[test]

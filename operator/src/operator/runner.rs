@@ -40,6 +40,7 @@ use super::snapshots::Snapshot;
 use super::snapshots::attend::snapshots_in;
 use super::status;
 use super::template::{Template, owner};
+use super::turns::Turns;
 use crate::cli::ProcessRole;
 use crate::credentials::SecretStore;
 use crate::exit::chain;
@@ -61,6 +62,8 @@ pub(crate) struct Ground {
     pub(crate) cluster: String,
     /// What is counted.
     pub(crate) meters: Meters,
+    /// Who begins now.
+    pub(crate) turns: Turns,
 }
 
 /// A coordinator and how it is steered.
@@ -233,7 +236,7 @@ impl Course {
     async fn run(self) {
         let mut pause = PAUSE_FIRST;
         let (begun, tls) = loop {
-            let error = match Box::pin(self.begin()).await {
+            let error = match Box::pin(self.ground.turns.take(self.begin())).await {
                 Ok(begun) => break begun,
                 Err(error) => error,
             };
