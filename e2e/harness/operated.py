@@ -15,20 +15,21 @@ WINDOW_ROWS = 1_000
 class Operator:
     """Both charts, in the namespace `<the scenario's>-system`; they go however the scenario ends."""
 
-    def __init__(self, t: Scenario, *values: str) -> None:
+    def __init__(self, t: Scenario, *values: str, replicas: int = 2) -> None:
         self.t, self.namespace = t, f"{t.namespace}-system"
         own = self.namespace
         t.kubectl("delete", "namespace", own, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
         t.kubectl("create", "namespace", own, namespace=False)
         t.kubectl("label", "namespace", own, "pod-security.kubernetes.io/enforce=restricted", namespace=False)
-        t.undo(lambda: t.kubectl("delete", "namespace", own, "--ignore-not-found", "--timeout=60s", namespace=False))
-        t.undo(lambda: t.helm("uninstall", "weir", "-n", own, "--ignore-not-found", "--wait"))
+        # Its jobs are gone by then, so there is nothing to let go of; and nobody need wait for the rest.
+        t.undo(lambda: t.kubectl("delete", "namespace", own, "--ignore-not-found", "--wait=false", namespace=False))
+        t.undo(lambda: t.helm("uninstall", "weir", "-n", own, "--ignore-not-found", "--no-hooks"))
         t.undo(self.delete_jobs)
         t.helm("install", "weir-crds", ROOT / "charts/weir-crds", "-n", own, "--take-ownership", "--wait")
         t.kubectl("wait", "--for=condition=Established", *(f"crd/{crd}" for crd in CRDS), "--timeout=30s", namespace=False)
-        self.helm("install", *values)
-        t.check(len(self.pods()) == 2, f"operators: {self.pods()}")
-        t.say("two operators are there")
+        self.helm("install", "--set", f"replicas={replicas}", *values)
+        t.check(len(self.pods()) == replicas, f"operators: {self.pods()}")
+        t.say(f"operators: {replicas}")
 
     def delete_jobs(self) -> None:
         """All jobs and snapshots with their definitions, whatever holds them."""
@@ -37,7 +38,7 @@ class Operator:
         for crd, kind in zip(CRDS, ["sj", "jsnap"]):
             if not self.t.kubectl("get", "crd", crd, "--ignore-not-found", "-o", "name", namespace=False).strip():
                 continue
-            where = '{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{"\\n"}{end}'
+            where = '{range .items[?(@.metadata.finalizers)]}{.metadata.namespace}{" "}{.metadata.name}{"\\n"}{end}'
             held = self.t.kubectl("get", kind, "-A", "-o", f"jsonpath={where}", namespace=False)
             for namespace, _, name in (line.partition(" ") for line in held.splitlines()):
                 self.t.kubectl_run("patch", kind, name, "-n", namespace, "--type=merge", "-p", changes[kind], namespace=False, ok=(0, 1))
@@ -208,3 +209,12 @@ class Job:
         at_most = -(-self.rows // WINDOW_ROWS) + 1
         self.t.check(len(windows) <= at_most, f"{len(windows)} windows, at most {at_most} can be")
         self.t.say(f"{self.rows} rows are there once, in {len(windows)} windows too ({time.monotonic() - began:.1f} s to look)")
+
+
+def started(t: Scenario, rows: int, replicas: int, **spec: object) -> tuple[Operator, Job]:
+    """The operator, and a job that is as it was asked to be."""
+    t.secret()
+    operator, job = Operator(t), Job(t, rows, replicas=replicas, **spec)
+    job.apply()
+    job.settled(replicas)
+    return operator, job

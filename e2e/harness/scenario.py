@@ -4,11 +4,12 @@ import json
 import os
 import signal
 import time
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import rows, shell
+from . import api, rows, shell
 from .s3 import S3, Bucket
 from .shell import ROOT, STATE, Failed
 
@@ -35,7 +36,7 @@ class Scenario:
     # --- life: called by the runner ---
 
     def prepare(self) -> None:
-        self._delete_namespace()   # of a killed run on a kept cluster
+        self._delete_namespace("--timeout=60s")   # of an earlier run on a kept cluster
         self.kubectl("create", "namespace", self.namespace, namespace=False)
         self.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted", namespace=False)
         self.s3.make_bucket(self.bucket.name)
@@ -48,12 +49,12 @@ class Scenario:
                 undo()
             except Failed as failed:
                 problems.append(str(failed))
-        self._delete_namespace()
+        self._delete_namespace("--wait=false")
         if problems:
             raise Failed("clean-up: " + "; ".join(problems))
 
-    def _delete_namespace(self) -> None:
-        self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=60s", namespace=False)
+    def _delete_namespace(self, wait: str) -> None:
+        self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", wait, namespace=False)
 
     def report(self) -> str:
         """What helps to see why it failed: objects, events, the ends of logs."""
@@ -115,6 +116,8 @@ class Scenario:
 
     def get(self, kind: str, name: str) -> dict | None:
         """The object, or nothing if there is none."""
+        if kind in api.PLACES:
+            return api.get(f"{api.place(kind, self.namespace)}/{name}") or None
         done = self.kubectl_run("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(done.stdout) if done.stdout.strip() else None
 
@@ -134,6 +137,19 @@ class Scenario:
             time.sleep(POLL_SECONDS)
         raise Failed(f"not within {seconds:.0f} s: {what}; last seen: {str(last)[:500]}")
 
+    def until_none(self, what: str, probe: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
+        """Waits until `probe` gives nothing any more; what it gave last is what is told."""
+        last: list[object] = []
+
+        def is_empty() -> bool:
+            last[:] = [probe()]
+            return not last[0]
+
+        try:
+            self.until(what, is_empty, seconds)
+        except Failed as failed:
+            raise Failed(f"{failed}; there is {str(last[0])[:500]}") from failed
+
     def check(self, holds: object, otherwise: str) -> None:
         if not holds:
             raise Failed(otherwise)
@@ -145,8 +161,8 @@ class Scenario:
     # --- pods ---
 
     def pods(self, selector: str = "") -> list[dict]:
-        found = self.kubectl("get", "pods", "-o", "json", *(("-l", selector) if selector else ()))
-        return json.loads(found)["items"]
+        path = api.place("pod", self.namespace) + (f"?labelSelector={urllib.parse.quote(selector)}" if selector else "")
+        return api.get(path)["items"]
 
     def logs(self, pod: str, *words: object) -> str:
         return self.kubectl("logs", pod, *words)
@@ -219,6 +235,16 @@ class Scenario:
         """Makes the secret with the credentials of the scenario's bucket."""
         self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {
             "AWS_ACCESS_KEY_ID": self.s3.key, "AWS_SECRET_ACCESS_KEY": self.s3.secret}})
+        return name
+
+    def namespace_beside(self, suffix: str) -> str:
+        """One more namespace, with the bucket's secret; it goes with the scenario."""
+        name = f"{self.namespace}-{suffix}"
+        self.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
+        self.kubectl("create", "namespace", name, namespace=False)
+        self.undo(lambda: self.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false", namespace=False))
+        self.kubectl("create", "secret", "generic", "s3", "-n", name, f"--from-literal=AWS_ACCESS_KEY_ID={self.s3.key}",
+                     f"--from-literal=AWS_SECRET_ACCESS_KEY={self.s3.secret}", namespace=False)
         return name
 
     def put_flights(self) -> str:

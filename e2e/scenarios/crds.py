@@ -11,8 +11,7 @@ DEADLINE_SECONDS = 120
 PLAIN = """
 apiVersion: weir.dev/v1alpha1
 kind: StatefulJob
-metadata:
-  name: plain
+metadata: {name: plain}
 spec:
   replicas: 2
   state: {uri: s3://bucket/plain, memory: 64Mi}

@@ -59,12 +59,7 @@ def run(t: Scenario) -> None:
 
 def ending_namespace(t: Scenario) -> str:
     """A namespace with a job whose state is to go with it; its secrets may go before."""
-    name = f"{t.namespace}-ends"
-    t.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
-    t.kubectl("create", "namespace", name, namespace=False)
-    t.undo(lambda: t.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False))
-    t.kubectl("create", "secret", "generic", "s3", "-n", name, f"--from-literal=AWS_ACCESS_KEY_ID={t.s3.key}",
-              f"--from-literal=AWS_SECRET_ACCESS_KEY={t.s3.secret}", namespace=False)
+    name = t.namespace_beside("ends")
     job = Job(t, 5_000_000, name="ends", deletionPolicy="Delete")
     t.kubectl("apply", "-n", name, "-f", "-", text=json.dumps(job.manifest()), namespace=False)
     t.kubectl("wait", "-n", name, "--for=condition=Ready", "sj/ends", "--timeout=60s", namespace=False)

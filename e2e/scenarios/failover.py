@@ -3,7 +3,7 @@
 import json
 import time
 
-from harness.operated import Job, Operator
+from harness.operated import Job, started
 from harness.scenario import Scenario
 
 DEADLINE_SECONDS = 300
@@ -13,11 +13,7 @@ BAD = 70_000
 
 
 def run(t: Scenario) -> None:
-    t.secret()
-    operator = Operator(t)
-    job = Job(t, 1_000_000)
-    job.apply(replicas=4)
-    job.settled(4)
+    operator, job = started(t, 1_000_000, 4)
 
     lose(t, job, "deleted", lambda pod: t.kubectl("delete", "pod", pod, "--wait=false"))
     lose(t, job, "evicted", lambda pod: evict(t, pod))

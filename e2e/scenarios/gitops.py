@@ -7,8 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from harness import shell
-from harness.scenario import IMAGE, Scenario
-from harness.shell import ROOT, STATE
+from harness.process import OperatorProcess, define
+from harness.scenario import Scenario
+from harness.shell import ROOT
 
 DEADLINE_SECONDS = 240
 OWN = "e2e-gitops-system"
@@ -66,17 +67,10 @@ def run(t: Scenario) -> None:
 
 
 def start_operator(t: Scenario) -> None:
-    binary = os.environ.get("WEIR_BINARY", str(ROOT / "target/release/weir"))
-    definition = subprocess.run([binary, "crd"], check=True, capture_output=True, text=True).stdout
-    t.kubectl("apply", "--server-side", "-f", "-", text=definition, namespace=False)
-    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "--ignore-not-found", namespace=False))
-    t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
+    define(t)
     t.kubectl("create", "namespace", OWN, namespace=False)
-    t.undo(lambda: t.kubectl("delete", "namespace", OWN, "--ignore-not-found", namespace=False))
-    words = [binary, "operator", "--namespace", OWN, "--worker-image", IMAGE, "--probes", "127.0.0.1:0"]
-    log = (STATE / "log/gitops-operator.log").open("a")
-    operator = subprocess.Popen(words, stdout=log, stderr=log)
-    t.undo(lambda: (operator.kill(), operator.wait(), log.close()))
+    t.undo(lambda: t.kubectl("delete", "namespace", OWN, "--ignore-not-found", "--wait=false", namespace=False))
+    OperatorProcess(t, OWN, log="gitops-operator").start()
 
 
 def check_replicas(t: Scenario, repository: Repository) -> None:

@@ -2,7 +2,7 @@
 
 import time
 
-from harness.operated import Job, Operator
+from harness.operated import Job, started
 from harness.scenario import Scenario
 
 # The control plane takes its time to see that a node is lost.
@@ -13,11 +13,7 @@ SURVIVORS_SECONDS_MAX = 40
 
 
 def run(t: Scenario) -> None:
-    t.secret()
-    operator = Operator(t)
-    job = Job(t, 2_000_000)
-    job.apply(replicas=4)
-    job.settled(4)
+    operator, job = started(t, 2_000_000, 4)
     lose_node(t, job)
     t.check(job.status().get("restarts", 0) == 0, f"lost workers used up restarts: {job.status()}")
     job.finish()

@@ -1,12 +1,7 @@
 """The operator beside the cluster: rescale, failover, restarts, kill -9 of itself, suspend, delete; each row once."""
 
-import os
-import signal
-import subprocess
-from pathlib import Path
-
-from harness.scenario import IMAGE, Scenario
-from harness.shell import ROOT, STATE
+from harness.process import OperatorProcess, define
+from harness.scenario import Scenario
 
 # rescale, failover, operator-away, delete, bad-spec and cleanup show each of its parts too.
 SUBSET = False
@@ -17,15 +12,10 @@ OWN = "e2e-operator-system"
 
 def run(t: Scenario) -> None:
     secret = t.secret()
-    binary = os.environ.get("WEIR_BINARY", str(ROOT / "target/release/weir"))
-    definition = subprocess.run([binary, "crd"], check=True, capture_output=True, text=True).stdout
-    t.kubectl("apply", "--server-side", "-f", "-", text=definition, namespace=False)
-    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "jobsnapshots.weir.dev", "--ignore-not-found", namespace=False))
-    t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
+    define(t)
     t.kubectl("create", "namespace", OWN, namespace=False)
-    t.undo(lambda: t.kubectl("delete", "namespace", OWN, "--ignore-not-found", namespace=False))
-    operator = Operator(binary, STATE / "log/operator.log")
-    t.undo(operator.kill)
+    t.undo(lambda: t.kubectl("delete", "namespace", OWN, "--ignore-not-found", "--wait=false", namespace=False))
+    operator = OperatorProcess(t, OWN)
     operator.start()
 
     t.apply(job(t, secret))
@@ -39,8 +29,8 @@ def run(t: Scenario) -> None:
     operator.kill()
     operator.start()
     generation = status(t)["generation"]
-    moved = status(t)["lastCheckpoint"]["id"]
-    t.until("checkpoints go on", lambda: status(t)["lastCheckpoint"]["id"] > moved)
+    t.kubectl("annotate", "sj", "counts", "weir.dev/checkpoint=again")
+    t.until("checkpoints go on", lambda: status(t).get("acknowledged", {}).get("checkpoint") == "again")
     t.check(status(t)["generation"] == generation, "the operator's restart made a new generation")
     t.check(pods(t) == names, f"the operator's restart changed pods: {names} to {pods(t)}")
 
@@ -78,23 +68,6 @@ def run(t: Scenario) -> None:
     left = [key for key in t.bucket.keys() if key.startswith("state/") and "/claims/" not in key]
     t.check(not left, f"the state is not deleted: {left}")
     t.check(t.bucket.rows("out"), "the output went with the state")
-
-
-class Operator:
-    """`weir operator` as a process of this machine."""
-
-    def __init__(self, binary: str, log: Path) -> None:
-        self.words = [binary, "operator", "--namespace", OWN, "--worker-image", IMAGE, "--probes", "127.0.0.1:0"]
-        self.log, self.process = log, None
-
-    def start(self) -> None:
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(self.words, stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        if self.process:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
 
 
 def job(t: Scenario, secret: str) -> str:

@@ -4,9 +4,9 @@ import json
 import time
 from collections import Counter
 
+from harness import audit
 from harness.operated import Job, Operator
 from harness.scenario import Scenario
-from harness.shell import STATE
 
 # Most of it is waiting for nothing to happen.
 SUBSET = False
@@ -81,24 +81,11 @@ def changes(before: dict, after: dict) -> set[str]:
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def requests(operator: Operator, since: float) -> Counter:
-    """What the operators asked the API server since then: (verb, resource)."""
-    asked = Counter()
-    for line in (STATE / "log/audit.json").read_text().splitlines():
-        event = json.loads(line)
-        at = time.mktime(time.strptime(event["requestReceivedTimestamp"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
-        mine = f"system:serviceaccounts:{operator.namespace}" in event["user"].get("groups", [])
-        if mine and at >= since and event["stage"] == "ResponseComplete":
-            reference = event["objectRef"]
-            asked[event["verb"], reference["resource"] + ("/" + reference["subresource"] if "subresource" in reference else "")] += 1
-    return asked
-
-
 def nothing_asked(t: Scenario, operator: Operator) -> None:
     """One job runs: of it, a status and a look at its secret at most every 30 s."""
     began = time.time()
     time.sleep(IDLE_SECONDS)
-    asked = requests(operator, began)
+    asked = audit.requests(operator, began)
     statuses, secrets = asked.pop(("patch", "statefuljobs/status"), 0), asked.pop(("get", "secrets"), 0)
     t.check(max(statuses, secrets) <= IDLE_SECONDS // 30 + 1, f"{statuses} statuses, {secrets} secrets in {IDLE_SECONDS} s")
     only_leases(t, asked)
@@ -108,7 +95,7 @@ def nothing_asked(t: Scenario, operator: Operator) -> None:
 def idle_operator(t: Scenario, operator: Operator) -> None:
     began = time.time()
     time.sleep(IDLE_SECONDS)
-    asked = requests(operator, began)
+    asked = audit.requests(operator, began)
     only_leases(t, asked)
     t.say(f"{IDLE_SECONDS} s idle: {dict(asked)}")
 

@@ -2,7 +2,7 @@
 
 import json
 
-from harness.operated import Job, Operator
+from harness.operated import Job, started
 from harness.scenario import Scenario
 
 DEADLINE_SECONDS = 300
@@ -10,12 +10,7 @@ PAUSE_MS_MAX = 3_000
 
 
 def run(t: Scenario) -> None:
-    t.secret()
-    operator = Operator(t)
-    job = Job(t, 600_000)
-    job.apply()
-    job.settled(1)
-
+    operator, job = started(t, 600_000, 1)
     job.apply(replicas=4)
     reached(t, job, 1, 4)
     job.scale(2)

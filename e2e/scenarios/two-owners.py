@@ -1,19 +1,17 @@
 """Another resource, and another cluster's operator, on one state: Stalled, and told whose it is; the owner goes on."""
 
 import json
-import os
-import subprocess
 
 from harness.operated import Job, Operator
-from harness.scenario import IMAGE, Scenario
-from harness.shell import ROOT, STATE
+from harness.process import OperatorProcess
+from harness.scenario import Scenario
 
 DEADLINE_SECONDS = 240
 
 
 def run(t: Scenario) -> None:
     t.secret()
-    beside, far = namespace(t, "beside"), namespace(t, "far")
+    beside, far = t.namespace_beside("beside"), t.namespace_beside("far")
     Operator(t, "--set", f"watchNamespaces={{{t.namespace},{beside}}}")
     job = Job(t, 1_000_000)
     job.apply(replicas=2)
@@ -28,7 +26,10 @@ def run(t: Scenario) -> None:
     said = second.says("SpecRefused", "Stalled")
     t.contains(said, 'holds the state of job "counts", not of "second"')
     t.check(not second.pods(), f"it has workers: {second.pods()}")
-    second_cluster(t, far)
+    # Another operator for that namespace's jobs, which says that it is another cluster's.
+    stranger = OperatorProcess(t, far, "--watch", far, "--cluster-id", "other", log="other-operator")
+    stranger.start()
+    t.undo(stranger.terminate)
     for where in (beside, far):
         t.kubectl("apply", "-n", where, "-f", "-", text=json.dumps(job.manifest()), namespace=False)
     for where in (beside, far):
@@ -57,27 +58,3 @@ def ready(t: Scenario, where: str, reason: str) -> str:
 def condition(t: Scenario, where: str, kind: str) -> str:
     path = f'jsonpath={{.status.conditions[?(@.type=="{kind}")].status}}'
     return t.kubectl("get", "sj", "counts", "-n", where, "-o", path, namespace=False)
-
-
-def namespace(t: Scenario, suffix: str) -> str:
-    """One more namespace, with the bucket's secret."""
-    name = f"{t.namespace}-{suffix}"
-    t.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
-    t.kubectl("create", "namespace", name, namespace=False)
-    t.undo(lambda: t.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False))
-    t.kubectl("create", "secret", "generic", "s3", "-n", name, f"--from-literal=AWS_ACCESS_KEY_ID={t.s3.key}",
-              f"--from-literal=AWS_SECRET_ACCESS_KEY={t.s3.secret}", namespace=False)
-    return name
-
-
-def second_cluster(t: Scenario, name: str) -> None:
-    """Another operator for that namespace's jobs, which says that it is another cluster's."""
-    binary = os.environ.get("WEIR_BINARY", str(ROOT / "target/release/weir"))
-    with (STATE / "log/other-operator.log").open("w") as log:
-        process = subprocess.Popen([binary, "operator", "--namespace", name, "--watch", name, "--cluster-id", "other",
-                                    "--worker-image", IMAGE], stdout=log, stderr=log)
-
-    def end() -> None:
-        process.terminate()
-        process.wait(20)
-    t.undo(end)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness import shell
 from harness.operated import Job, Operator
+from harness.process import BINARY
 from harness.scenario import IMAGE, Scenario
 from harness.shell import ROOT, STATE
 
@@ -16,8 +17,7 @@ BEFORE = "weir.dev/weir:e2e-before"
 
 def run(t: Scenario) -> None:
     # WEIR_BINARY_BEFORE is that of the version before; without it only the image's name is another one.
-    now = os.environ.get("WEIR_BINARY", str(ROOT / "target/release/weir"))
-    before = Path(os.environ.get("WEIR_BINARY_BEFORE", now))
+    before = Path(os.environ.get("WEIR_BINARY_BEFORE", BINARY))
     archive = STATE / "weir-before.tar"
     shell.run(ROOT / "e2e/image/build.sh", before, archive, BEFORE)
     shell.run(ROOT / "e2e/cluster/cluster.sh", "load", archive)
