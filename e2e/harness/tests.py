@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Tests of the harness itself, and of the two images' common layout. They need no cluster: `python3 e2e/harness/tests.py`."""
 
+import contextlib
+import http.client
 import importlib.util
-import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -15,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "e2e"))
 
 from harness import rows  # noqa: E402  (the path is set first)
+from harness.front import Front, written  # noqa: E402
 from harness.runner import choose  # noqa: E402
 from harness.scenario import Scenario  # noqa: E402
 from harness.shell import Failed  # noqa: E402
@@ -58,23 +64,101 @@ class Choice(unittest.TestCase):
 
     def test_every_scenario_has_a_title_and_a_limit(self) -> None:
         for one in choose(["all"]):
-            self.assertTrue(one.module.__doc__ and one.deadline <= 1200, one.name)
+            self.assertTrue(one.module.__doc__ and one.deadline <= (600 if one.subset else 1800), one.name)
 
 
 class Report(unittest.TestCase):
     def test_it_shows_what_a_container_said_before_its_last_restart(self) -> None:
         def kubectl(*words: object, **_: object) -> subprocess.CompletedProcess:
-            pods = {"items": [{"metadata": {"name": name}, "status": {"containerStatuses": [{"restartCount": count}]}}
-                              for name, count in (("again", 1), ("once", 0))]}
-            said = json.dumps(pods) if words[:3] == ("get", "pods", "-o") else " ".join(map(str, words))
-            return subprocess.CompletedProcess(words, 0, said, "")
+            return subprocess.CompletedProcess(words, 0, " ".join(map(str, words)), "")
 
         scenario = Scenario("x")
         scenario.kubectl_run = kubectl
+        scenario.pods = lambda: [{"metadata": {"name": name}, "status": {"containerStatuses": [{"restartCount": count}]}}
+                                 for name, count in (("again", 1), ("once", 0))]
         report = scenario.report()
         self.assertIn("log of again before its last restart:\nlogs again --previous", report)
         self.assertIn("log of once:\nlogs once --all-containers", report)
         self.assertNotIn("log of once before", report)
+
+
+class Fronts(unittest.TestCase):
+    """A front before a server that remembers what it was asked; the process to be killed is a `sleep`."""
+
+    def setUp(self) -> None:
+        self.seen: list[str] = []
+        seen = self.seen
+
+        class Remembers(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_PUT(self) -> None:
+                seen.append(self.path)
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"2\r\nok\r\n0\r\n\r\n")
+
+            do_GET = do_PUT
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Remembers)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.process = subprocess.Popen(["sleep", "60"])
+        self.front = Front()
+        self.front.pid = self.process.pid
+
+    def tearDown(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.front.close()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def ask(self, method: str, path: str) -> bytes:
+        connection = http.client.HTTPConnection(self.front.url.removeprefix("http://"), timeout=10)
+        with contextlib.closing(connection):
+            connection.request(method, f"http://127.0.0.1:{self.server.server_address[1]}{path}", b"x")
+            return connection.getresponse().read()
+
+    def test_it_dies_before_or_after_the_write_that_was_said_and_writes_no_more(self) -> None:
+        for how, made in (("before", ["/1"]), ("after", ["/1", "/2"])):
+            with self.subTest(how):
+                self.front.arm(2, how)
+                self.assertEqual(self.ask("PUT", "/1"), b"ok")
+                self.assertEqual(self.ask("GET", "/read"), b"ok")
+                with self.assertRaises(http.client.HTTPException):
+                    self.ask("PUT", "/2")
+                self.assertEqual(self.process.wait(5), -signal.SIGKILL)
+                with self.assertRaises(http.client.HTTPException):
+                    self.ask("PUT", "/3")
+                self.assertEqual([path for path in self.seen if path != "/read"], made)
+                self.assertEqual(self.front.hit.path, "/2")
+                self.tearDown()
+                self.setUp()
+
+    def test_a_late_write_comes_after_the_death(self) -> None:
+        self.front.arm(1, "late")
+        with self.assertRaises(http.client.HTTPException):
+            self.ask("PUT", "/1")
+        self.assertEqual(self.process.wait(5), -signal.SIGKILL)
+        self.assertEqual(self.seen, ["/1"])
+
+    def test_what_is_written_has_a_kind(self) -> None:
+        for method, uri, kind in (
+            ("GET", "/api/v1/namespaces/n/pods", None),
+            ("PUT", "/apis/coordination.k8s.io/v1/namespaces/n/leases/weir-shard-1", None),
+            ("POST", "/api/v1/namespaces/n/pods?fieldManager=x", "POST pods"),
+            ("PATCH", "/apis/weir.dev/v1alpha1/namespaces/n/statefuljobs/j/status", "PATCH statefuljobs/status"),
+            ("PUT", "http://10.0.0.1:7070/bucket/state/j/journal/1/00000007", "PUT s3 journal"),
+            ("PUT", "http://10.0.0.1:7070/bucket/out/j/rows/x.ndjson", "PUT s3 out"),
+            ("POST", "http://10.0.0.1:7070/bucket?delete", "POST s3 many"),
+        ):
+            found = written(method, urllib.parse.urlsplit(uri))
+            self.assertEqual(found and found.what, kind, uri)
 
 
 class Image(unittest.TestCase):
