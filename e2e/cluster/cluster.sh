@@ -172,6 +172,7 @@ C
     --audit-policy-file="$S/audit.yaml" --audit-log-path="$S/log/audit.json" --audit-log-maxsize=100
   run controller-manager kube kube-controller-manager --kubeconfig="$S/controller-manager.kubeconfig" --leader-elect=false \
     --service-account-private-key-file="$S/pki/sa.key" --root-ca-file="$S/pki/ca.crt" --use-service-account-credentials \
+    --horizontal-pod-autoscaler-sync-period=5s \
     --cluster-signing-cert-file="$S/pki/ca.crt" --cluster-signing-key-file="$S/pki/ca.key"
   run scheduler kube kube-scheduler --kubeconfig="$S/scheduler.kubeconfig" --leader-elect=false
 }
