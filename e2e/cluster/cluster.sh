@@ -18,6 +18,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 S=${WEIR_E2E_STATE:-/var/lib/weir-e2e}
 NODES=${NODES:-1}
 NODE_IP=10.244.0.1          # the bridge: node 1's address, the pods' gateway, and where the API server is advertised
+FAKE_PODS=10.246.0.1/16     # addresses of pods on nodes that run nothing
 STOP_TRIES=40               # of a quarter second each, before SIGKILL
 
 fail() { echo "cluster: $*" >&2; exit 1; }
@@ -138,14 +139,14 @@ node() {
     --hostname-override="node$n" --node-ip="10.244.0.$n"
 }
 
-# Only what that scenario looks at is written down.
+# Only what two scenarios look at is written down.
 audit_file() {
   cat >"$S/audit.yaml" <<C
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-  - {level: Metadata, userGroups: ["system:serviceaccounts:e2e-quiet-system"]}
+  - {level: Metadata, userGroups: ["system:serviceaccounts:e2e-quiet-system", "system:serviceaccounts:e2e-scale-1000-system"]}
   - {level: None}
 C
 }
@@ -209,13 +210,18 @@ load() {
 
 # Pods come there only with the node selector `type: fake` and a toleration of the taint `fake`.
 fake() {
-  local n nodes="" kwok
+  local n nodes="" kwok others
   kwok=$("$HERE/../tools/install.sh" extra); kwok=${kwok%%:*}
   tools
   export KUBECONFIG=$S/admin.kubeconfig no_proxy="127.0.0.1,10.0.0.0/8" NO_PROXY="127.0.0.1,10.0.0.0/8"
+  # Workers' pods have a kubelet of their own (harness/workers.py).
+  others="    - {key: '.metadata.labels[\"app.kubernetes.io/component\"]', operator: NotIn, values: [worker]}"
+  awk -v others="$others" '{print} /^    kind: / {pod = /Pod/} pod && /^    matchExpressions:/ {print others}' "$kwok/stages.yaml" >"$S/stages.yaml"
   # Only nodes with this annotation are its own: the real ones have kubelets.
-  [ -e "$S/log/kwok.pid" ] || run kwok "$kwok/kwok" --kubeconfig "$KUBECONFIG" --config "$kwok/stages.yaml" \
+  [ -e "$S/log/kwok.pid" ] || run kwok "$kwok/kwok" --kubeconfig "$KUBECONFIG" --config "$S/stages.yaml" \
     --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake --server-address 127.0.0.1:10247
+  # Whoever wants to be the pod of a worker there can listen at these.
+  ip addr replace "$FAKE_PODS" dev lo
   for n in $(seq "$1"); do
     nodes+="{\"apiVersion\": \"v1\", \"kind\": \"Node\", \"metadata\": {\"name\": \"fake$n\", \"labels\": {\"type\": \"fake\"},
       \"annotations\": {\"kwok.x-k8s.io/node\": \"fake\"}}, \"spec\": {\"taints\": [{\"key\": \"fake\", \"effect\": \"NoSchedule\"}]},
@@ -286,6 +292,7 @@ network_down() {
     ip link del "weir-$server" 2>/dev/null || true
     ip netns del "weir-$server" 2>/dev/null || true
   done
+  ip addr del "$FAKE_PODS" dev lo 2>/dev/null || true
   ip link del weir0 2>/dev/null || true
 }
 
