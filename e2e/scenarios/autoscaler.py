@@ -25,7 +25,7 @@ AUTOSCALER = {
 def run(t: Scenario) -> None:
     t.secret()
     operator = Operator(t)
-    job = Job(t, 1_000_000)
+    job = Job(t, 400_000, rate=2_000)
     del job.spec["replicas"]   # it is not in git
     sync(t, job)
     job.settled(1)

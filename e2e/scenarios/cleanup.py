@@ -12,7 +12,7 @@ KILLS = 4
 
 
 def run(t: Scenario) -> None:
-    operator, job = started(t, 1_500_000, 2, rate=8_000, checkpoint={"interval": "200ms", "retained": 1})
+    operator, job = started(t, 800_000, 2, rate=5_000, checkpoint={"interval": "200ms", "retained": 1})
     while_it_runs(t, job)
     at_rest(t, job, "after it ran")
 

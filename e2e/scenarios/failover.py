@@ -13,7 +13,7 @@ BAD = 70_000
 
 
 def run(t: Scenario) -> None:
-    operator, job = started(t, 1_000_000, 4)
+    operator, job = started(t, 500_000, 4, rate=2_500)
 
     lose(t, job, "deleted", lambda pod: t.kubectl("delete", "pod", pod, "--wait=false"))
     lose(t, job, "evicted", lambda pod: evict(t, pod))

@@ -18,8 +18,8 @@ AWAY_SECONDS = 10
 def run(t: Scenario) -> None:
     t.secret()
     operator = Operator(t, "--set", f"watchNamespaces={{{t.namespace}}}")
-    job = Job(t, 1_000_000)
-    other = Job(t, 1_000_000, name="other")
+    job = Job(t, 500_000, rate=2_500)
+    other = Job(t, 500_000, name="other", rate=2_500)
     job.apply(replicas=2)
     other.apply()
     job.settled(2)
