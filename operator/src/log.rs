@@ -24,8 +24,13 @@ pub(crate) fn to_stderr() {
 
 fn init<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(writer: W) {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer);
+    // A line that cannot be written (a full disk) is lost: told on standard error, which may be the
+    // same file, it would panic, and so end the process.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .with_writer(writer);
     // A second one in the same process is a test's: the first stays.
     let _ = subscriber.try_init();
 }

@@ -85,10 +85,15 @@ impl Pool {
                 (address, seat)
             })
             .collect();
-        if !known.wanted || !known.seats.is_empty() {
+        if !known.wanted {
             return;
         }
-        known.counters.problem = NOBODY.to_owned();
+        if known.seats.is_empty() {
+            known.counters.problem = NOBODY.to_owned();
+        } else if known.counters.problem == NOBODY && known.is_quiet() {
+            // Somebody is there, and nothing had to be done here meanwhile.
+            known.counters.problem.clear();
+        }
     }
 
     /// A generation begins: it counts from 0.
@@ -133,11 +138,15 @@ impl Pool {
 impl Known {
     fn done(&mut self) {
         self.counters.elsewhere += 1;
-        let now = clock::now();
         // Not at once: where compactors do some and the worker the others it would come and go.
-        if self.here_at.is_none_or(|at| now.saturating_duration_since(at) >= QUIET) {
+        if self.is_quiet() {
             self.counters.problem.clear();
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let now = clock::now();
+        self.here_at.is_none_or(|at| now.saturating_duration_since(at) >= QUIET)
     }
 }
 

@@ -85,7 +85,9 @@ impl Lookup {
         while let Some(index) = key.views.last().copied() {
             match self.look(index, key, parts)? {
                 Looked::Wanted => {
+                    parts.look_ahead(true);
                     self.want_rest(key, parts);
+                    parts.look_ahead(false);
                     key.waited = true;
                     return Ok(false);
                 }

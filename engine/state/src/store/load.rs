@@ -209,6 +209,9 @@ pub(crate) struct Parts {
     keep: Keep,
     loaded: BTreeMap<PartKey, Cached>,
     wanted: BTreeMap<PartKey, Need>,
+    /// Parts that may be wanted later: loaded where what is wanted leaves room.
+    ahead: BTreeMap<PartKey, Need>,
+    looks_ahead: bool,
     /// Of point reads: each part is used in the step after it was loaded, and not held any longer.
     is_bounded: bool,
     /// Room for what is loaded, where it counts against the limit of all reads.
@@ -218,14 +221,26 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn new(store: &Arc<StateStore>, keep: Keep) -> Self {
         let store = Arc::clone(store);
-        let (loaded, wanted) = (BTreeMap::new(), BTreeMap::new());
-        Self { store, keep, loaded, wanted, is_bounded: false, _room: None }
+        let (loaded, wanted, ahead) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (looks_ahead, is_bounded) = (false, false);
+        Self { store, keep, loaded, wanted, ahead, looks_ahead, is_bounded, _room: None }
     }
 
     /// For point reads of many keys: each step uses all that was loaded before it. What waits in
     /// memory for its step is bounded, for all such reads together.
     pub(crate) fn for_points(store: &Arc<StateStore>) -> Self {
         Self { is_bounded: true, ..Self::new(store, Keep::InCache) }
+    }
+
+    /// Whether loading takes room that others may wait for.
+    pub(crate) fn holds_room(&self) -> bool {
+        self.is_bounded
+    }
+
+    /// What is asked for from now on is not needed for the next step: it must never take the place
+    /// of what is, or a read that loads it again and again does not go on.
+    pub(crate) fn look_ahead(&mut self, ahead: bool) {
+        self.looks_ahead = ahead;
     }
 
     /// The tail of a table; if it is not in memory, it will be loaded.
@@ -267,20 +282,23 @@ impl Parts {
     /// Loads what was wanted (of point reads as much as there is room for), with all requests in
     /// flight at once.
     pub(crate) async fn load(&mut self) -> Result<(), StateError> {
-        let mut wanted = std::mem::take(&mut self.wanted);
+        let wanted = std::mem::take(&mut self.wanted);
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.retain(|key, _| !wanted.contains_key(key));
+        let mut wanted = wanted.into_values().chain(ahead.into_values());
         let mut needs = Vec::new();
         if self.is_bounded {
             self.loaded.clear();
             self._room = None;
             let most = self.store.read_bytes_max();
             let mut bytes = 0;
-            while let Some((_, need)) = wanted.pop_first().filter(|_| bytes < most) {
+            while let Some(need) = wanted.next().filter(|_| bytes < most) {
                 bytes += need.bytes();
                 needs.push(need);
             }
             self._room = Some(self.store.room_for(bytes).await);
         } else {
-            needs.extend(wanted.into_values());
+            needs.extend(wanted);
         }
         let loaded = Arc::clone(&self.store).load(needs, self.keep).await?;
         self.loaded.extend(loaded);
@@ -311,7 +329,8 @@ impl Parts {
         if let Some(part) = loaded.or_else(|| self.store.cached(key)) {
             return Some(part);
         }
-        self.wanted.insert(key, need);
+        let wanted = if self.looks_ahead { &mut self.ahead } else { &mut self.wanted };
+        wanted.insert(key, need);
         None
     }
 }

@@ -281,6 +281,59 @@ fn large_files_are_cut_at_key_groups_and_neighbours_are_read_together() {
     });
 }
 
+/// Blocks that may be wanted later took the place of the one that was wanted, again and again.
+#[test]
+fn a_key_in_many_files_is_read_where_one_block_is_all_the_room() {
+    sim::run(1, async {
+        let sim = sim_store(1);
+        let settings = no_room();
+        let (_, mut shard) = open(&sim, settings.clone(), None);
+        for round in 1..=2 {
+            load_round(&mut shard, round);
+            shard.checkpoint(CheckpointId(round)).await.unwrap();
+        }
+        load_round(&mut shard, 3);
+        let record = shard.checkpoint(CheckpointId(3)).await.unwrap().version;
+        assert!(record.views.len() >= 3, "{} files", record.views.len());
+        let (_, shard) = open(&sim, settings, Some(&record));
+        let keys: Vec<StateKey> = (0..50).map(key).collect();
+        let read = clock::timeout(Duration::from_secs(60), shard.multi_get(&keys).wait()).await;
+        let values = read.expect("the read goes on").unwrap();
+        assert!(values.iter().zip(300..).all(|(found, number)| *found == Some(value(number, 100))));
+    });
+}
+
+/// Whoever asked may wait for something that waits for another read.
+#[test]
+fn a_read_that_nobody_polls_keeps_no_other_one_waiting() {
+    sim::run(1, async {
+        let sim = sim_store(1);
+        let settings = no_room();
+        let (_, mut shard) = open(&sim, settings.clone(), None);
+        load_round(&mut shard, 1);
+        let record = shard.checkpoint(CheckpointId(1)).await.unwrap().version;
+        let (_, shard) = open(&sim, settings, Some(&record));
+        let mut first = Box::pin(shard.multi_get(&[key(1)]).wait());
+        assert!(futures::poll!(&mut first).is_pending());
+        let second = shard.multi_get(&[key(2)]).wait();
+        let second = clock::timeout(Duration::from_secs(60), second).await;
+        assert_eq!(second.expect("it has room").unwrap(), [Some(value(102, 100))]);
+        assert_eq!(first.await.unwrap(), [Some(value(101, 100))]);
+    });
+}
+
+/// Room for one block at a time, and nothing stays.
+fn no_room() -> Settings {
+    let (cache_bytes, bytes_in_flight_max, block_bytes) = (1000, 1000, 2000);
+    Settings { cache_bytes, bytes_in_flight_max, block_bytes, ..Settings::default() }
+}
+
+fn load_round(shard: &mut Shard, round: u64) {
+    for number in 0..50 {
+        shard.put(&key(number), value(round * 100 + number, 100));
+    }
+}
+
 #[test]
 fn a_value_larger_than_every_limit_passes() {
     sim::run(1, async {
