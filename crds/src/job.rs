@@ -34,7 +34,7 @@ pub use status::{
     Acknowledged, CheckpointStatus, Phase, RescaleStatus, StatefulJobStatus, WidthStatus,
 };
 pub use step::{AggregateSpec, Emit, HopSpec, Inputs, StepSpec, Verb, WindowSpec};
-pub use worker::{DeletionPolicy, Opaque, WorkerSpec};
+pub use worker::{DeletionPolicy, Opaque, PodMetadata, PodTemplate, WorkerSpec};
 
 /// A streaming job whose state lives in an object store.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -32,6 +32,19 @@ pub(crate) const OFFSET_BELOW_EVERY: &str = "!has(self.offset) || !has(self.hop)
 pub(crate) const EVERY_WITHIN_SIZE: &str = "self.every.endsWith('d') != self.size.endsWith('d') || \
      duration(self.every.replace('d', 'h')) <= duration(self.size.replace('d', 'h'))";
 
+/// No label of the map is one by which Weir knows its pods.
+pub(crate) const NO_OWN_LABEL: &str = "self.all(name, !name.startsWith('weir.dev/') && \
+     name != 'app.kubernetes.io/managed-by' && name != 'app.kubernetes.io/component')";
+
+/// What is said of one that is.
+pub(crate) const NO_OWN_LABEL_WORDS: &str = "labels of weir.dev/, app.kubernetes.io/managed-by and app.kubernetes.io/component are Weir's own";
+
+/// No annotation of the map is Weir's.
+pub(crate) const NO_OWN_ANNOTATION: &str = "self.all(name, !name.startsWith('weir.dev/'))";
+
+/// What is said of one that is.
+pub(crate) const NO_OWN_ANNOTATION_WORDS: &str = "annotations of weir.dev/ are Weir's own";
+
 /// An optional field of the object that never changes, neither comes nor goes.
 pub(crate) fn set_once(field: &str) -> String {
     format!(

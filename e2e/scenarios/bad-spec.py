@@ -67,6 +67,8 @@ REFUSED = [
     (spec(restoreFrom={}), "restoreFrom", "restoreFrom is exactly one of snapshotRef and uri"),
     (spec(restoreFrom={"snapshotRef": {"name": "a"}, "store": {}}), "restoreFrom", "store stands beside uri; a JobSnapshot knows its store"),
     (spec(checkpoint={"snapshots": {"schedule": "0 3 * *  "}}), "snapshots.schedule", "schedule has five fields: minute hour day month weekday"),
+    (spec(worker={"podTemplate": {"metadata": {"labels": {"weir.dev/job": "x"}}}}), "metadata.labels", "labels of weir.dev/, app.kubernetes.io/managed-by and app.kubernetes.io/component are Weir's own"),
+    (spec(worker={"podTemplate": {"metadata": {"annotations": {"weir.dev/x": "x"}}}}), "metadata.annotations", "annotations of weir.dev/ are Weir's own"),
     (spec(replicas=64, slots=4), "spec", "replicas × slots is more than state.keyGroups"),
 ]
 # Of a resource that is there.

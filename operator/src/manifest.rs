@@ -9,6 +9,7 @@ use weir_engine::objects::RealObjects;
 use weir_engine::pipeline::spec::JobSpec;
 
 use crate::exit::chain;
+use crate::operator::template::Template;
 use crate::schedule::Schedule;
 use crate::translate::{self, RestoreFrom};
 
@@ -53,8 +54,9 @@ impl Manifest {
     /// Checks the form of a text that lies in `base_folder`.
     pub(crate) fn of(base_folder: PathBuf, text: &str) -> Self {
         let Inspected { job, steps, problems } = weir_crds::inspect_manifest(text);
-        let problems =
-            problems.iter().map(ToString::to_string).chain(bad_schedule(job.as_ref())).collect();
+        let told = problems.iter().map(ToString::to_string);
+        let bad_worker = job.as_ref().and_then(Template::problem);
+        let problems = told.chain(bad_schedule(job.as_ref())).chain(bad_worker).collect();
         let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
         let suspend = job.as_ref().is_some_and(|job| job.spec.suspend);
         let restore_from = job.as_ref().and_then(translate::restore_from);

@@ -73,7 +73,7 @@ mod secrets;
 mod serving;
 mod snapshots;
 mod status;
-mod template;
+pub(crate) mod template;
 mod turns;
 
 /// Events of jobs that were not looked at yet.

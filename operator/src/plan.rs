@@ -305,6 +305,7 @@ mod tests {
             ("  replicas: 3\n", "spec.replicas", Effect::Cut),
             ("  slots: 2\n", "spec.slots", Effect::Cut),
             ("  worker: {image: other}\n", "spec.worker", Effect::Cut),
+            ("  worker: {podTemplate: {spec: {}}}\n", "spec.worker", Effect::Cut),
             ("  checkpoint: {interval: 1s}\n", "spec.checkpoint", Effect::Live),
             ("  deletionPolicy: Delete\n", "spec.deletionPolicy", Effect::Live),
             ("  failover: {restarts: 3}\n", "spec.failover", Effect::Restart),

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::SecretRef;
+use crate::rule::{NO_OWN_ANNOTATION, NO_OWN_ANNOTATION_WORDS, NO_OWN_LABEL, NO_OWN_LABEL_WORDS};
 
 /// How the workers' pods are. A change is taken over without a stop: new pods first, then the cut.
 /// Without effect under `weir run`.
@@ -60,6 +61,43 @@ pub struct WorkerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
+
+    /// What else the pods have, laid over those that Weir makes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+}
+
+/// What else the workers' pods have, laid over those that Weir makes. What both say is joined, and this
+/// stands above the other fields of `worker`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTemplate {
+    /// Labels and annotations of the pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<PodMetadata>,
+
+    /// As of a pod. The container that runs the worker is called worker; others run beside it. How it is
+    /// started and asked, when it restarts and how long it may take to end is Weir's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Opaque>,
+}
+
+/// Labels and annotations of the workers' pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-weir" = "podMetadata"))]
+pub struct PodMetadata {
+    /// Labels beside Weir's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new(NO_OWN_LABEL).message(NO_OWN_LABEL_WORDS))]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new(NO_OWN_ANNOTATION).message(NO_OWN_ANNOTATION_WORDS))]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Something of Kubernetes' own that is handed on as it is; a pod with it is what shows whether it

@@ -9,7 +9,6 @@ pub(super) fn fields(place: &str) -> &'static [&'static str] {
     match place {
         "spec" => &["image", "args", "sql", "upgrade"],
         "spec.restoreFrom" => &["takeOver"],
-        "spec.worker" => &["podTemplate"],
         "spec.state" => &["disk"],
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],

@@ -29,6 +29,9 @@ const VERBS: [&str; 11] = [
     "process",
 ];
 
+/// Labels of pods that Weir sets, beside those of weir.dev/.
+const OWN_LABELS: [&str; 2] = ["app.kubernetes.io/managed-by", "app.kubernetes.io/component"];
+
 /// An object that was walked.
 pub(super) struct Object<'a> {
     pub(super) path: &'a str,
@@ -95,6 +98,7 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
         "window" => window(object, problems),
         "hop" => hop(object, problems),
         "compaction" => compaction(object, problems),
+        "podMetadata" => own_names(object, problems),
         _ => {}
     }
 }
@@ -235,6 +239,19 @@ fn compaction(object: &Object<'_>, problems: &mut Problems) {
         let path = field(object.path, "maxReplicas");
         if !problems.is_unsound(&path) {
             problems.add(&path, format!("{most} is less than minReplicas, {least}"));
+        }
+    }
+}
+
+/// Labels and annotations by which Weir knows its pods are not the user's.
+fn own_names(object: &Object<'_>, problems: &mut Problems) {
+    for (map, own) in [("labels", OWN_LABELS.as_slice()), ("annotations", &[])] {
+        let entries = object.node.get(map).map(Node::entries).unwrap_or_default();
+        for (key, _) in entries {
+            if key.text.starts_with("weir.dev/") || own.contains(&key.text.as_str()) {
+                let path = field(object.path, map);
+                problems.add(&path, format!("{} is Weir's own; take another name", key.text));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Value, json};
 
+use super::{NO_OWN_ANNOTATION_WORDS, NO_OWN_LABEL_WORDS};
 use crate::crd;
 
 fn schema() -> Value {
@@ -91,6 +92,8 @@ const GROUPS_SET: &str = "state.keyGroups is fixed for the job's life";
 const URI: &str = "in a cluster a uri begins with s3:// or file://; relative ones serve `weir run`";
 const RESTORE: &str = "restoreFrom is exactly one of snapshotRef and uri";
 const RESTORE_STORE: &str = "store stands beside uri; a JobSnapshot knows its store";
+const LABELS: &str = NO_OWN_LABEL_WORDS;
+const ANNOTATIONS: &str = NO_OWN_ANNOTATION_WORDS;
 const SCHEDULE: &str = "schedule has five fields: minute hour day month weekday";
 const MEMORY: &str = "memory is a quantity of at least 1Mi";
 const INTERVAL: &str = "interval is at least 100ms";
@@ -129,6 +132,7 @@ fn cases() -> Vec<Case> {
     };
     cases_of_policies(&mut add);
     cases_of_snapshots(&mut add);
+    cases_of_origin_and_pods(&mut add);
     cases_of_steps(&mut add);
     cases
 }
@@ -139,18 +143,6 @@ fn cases_of_snapshots(add: &mut impl FnMut(String, Value, Option<&'static str>))
     {
         let value = json!({"schedule": schedule, "timeZone": "Europe/Vienna", "retained": 2});
         add("/spec/checkpoint".into(), json!({"snapshots": value}), said);
-    }
-    let restore = |value| ("/spec/restoreFrom".to_owned(), value);
-    for (value, said) in [
-        (json!({"snapshotRef": {"name": "monday"}}), None),
-        (json!({"uri": "s3://b/state", "store": {"region": "eu"}}), None),
-        (json!({"uri": "state"}), Some(URI)),
-        (json!({}), Some(RESTORE)),
-        (json!({"uri": "s3://b/x", "snapshotRef": {"name": "monday"}}), Some(RESTORE)),
-        (json!({"snapshotRef": {"name": "monday"}, "store": {}}), Some(RESTORE_STORE)),
-    ] {
-        let (pointer, value) = restore(value);
-        add(pointer, value, said);
     }
 }
 
@@ -218,6 +210,33 @@ fn cases_of_policies(add: &mut impl FnMut(String, Value, Option<&'static str>)) 
             compaction["maxReplicas"] = most;
         }
         add("/spec/compaction".into(), compaction, message);
+    }
+}
+
+fn cases_of_origin_and_pods(add: &mut impl FnMut(String, Value, Option<&'static str>)) {
+    let restore = |value| ("/spec/restoreFrom".to_owned(), value);
+    for (value, said) in [
+        (json!({"snapshotRef": {"name": "monday"}}), None),
+        (json!({"uri": "s3://b/state", "store": {"region": "eu"}}), None),
+        (json!({"uri": "state"}), Some(URI)),
+        (json!({}), Some(RESTORE)),
+        (json!({"uri": "s3://b/x", "snapshotRef": {"name": "monday"}}), Some(RESTORE)),
+        (json!({"snapshotRef": {"name": "monday"}, "store": {}}), Some(RESTORE_STORE)),
+    ] {
+        let (pointer, value) = restore(value);
+        add(pointer, value, said);
+    }
+    for (field, name, said) in [
+        ("labels", "team", None),
+        ("labels", "app.kubernetes.io/name", None),
+        ("labels", "weir.dev/job", Some(LABELS)),
+        ("labels", "app.kubernetes.io/managed-by", Some(LABELS)),
+        ("labels", "app.kubernetes.io/component", Some(LABELS)),
+        ("annotations", "app.kubernetes.io/managed-by", None),
+        ("annotations", "weir.dev/x", Some(ANNOTATIONS)),
+    ] {
+        let template = json!({"metadata": {field: {name: "x"}}, "spec": {"hostAliases": []}});
+        add("/spec/worker".into(), json!({"podTemplate": template}), said);
     }
 }
 

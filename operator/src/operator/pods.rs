@@ -9,7 +9,7 @@ use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 use weir_engine::cluster::Exit;
 
-use super::names;
+use super::{names, template};
 use crate::cli::ProcessRole;
 use crate::worker::EXIT_TEARDOWN;
 
@@ -91,18 +91,28 @@ fn condition(status: &PodStatus, type_: &str) -> Option<(bool, String)> {
 }
 
 fn container(status: &PodStatus) -> Option<&ContainerStatus> {
-    status.container_statuses.iter().flatten().next()
+    status.container_statuses.iter().flatten().find(|its| its.name == template::CONTAINER)
 }
 
 /// Signals, evictions and lost nodes come from outside; other ends are the process's own.
 fn end(name: &str, status: &PodStatus) -> Option<Exit> {
-    if !matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+    let terminated = |its: &ContainerStatus| its.state.as_ref()?.terminated.clone();
+    let ended = container(status).and_then(terminated);
+    // A container beside it may run on, and then so does the pod.
+    if ended.is_none() && !matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
         return None;
     }
-    let ended = container(status)
-        .and_then(|container| container.state.as_ref()?.terminated.as_ref())
-        .filter(|ended| ended.reason.as_deref() != Some("ContainerStatusUnknown"));
+    let ended = ended.filter(|its| its.reason.as_deref() != Some("ContainerStatusUnknown"));
     let Some(ended) = ended else {
+        let mut before = status.init_container_statuses.iter().flatten();
+        if let Some((its, code)) = before.find_map(|its| {
+            let code = terminated(its)?.exit_code;
+            (code != 0).then_some((its, code))
+        }) {
+            let what =
+                format!("pod {name}: its container {} ended with exit code {code}", its.name);
+            return Some(Exit::Fault(what));
+        }
         let reason = status.reason.as_deref().unwrap_or("unknown reason");
         let message = status.message.as_deref().unwrap_or("it ended");
         return Some(Exit::Lost(format!("pod {name}: {reason}: {message}")));
@@ -122,11 +132,15 @@ fn trouble(status: &PodStatus) -> Option<String> {
     if let Some((false, message)) = condition(status, "PodScheduled") {
         return Some(format!("it cannot be scheduled: {message}"));
     }
-    let waiting = container(status)?.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().filter(|reason| TROUBLES.contains(reason))?;
-    Some(match &waiting.message {
-        Some(message) => format!("{reason}: {message}"),
-        None => reason.to_owned(),
+    let of = |its: &Option<Vec<ContainerStatus>>| its.clone().unwrap_or_default();
+    let all = of(&status.init_container_statuses).into_iter().chain(of(&status.container_statuses));
+    all.into_iter().find_map(|container| {
+        let waiting = container.state?.waiting?;
+        let reason = waiting.reason.filter(|reason| TROUBLES.contains(&reason.as_str()))?;
+        Some(match waiting.message {
+            Some(message) => format!("{reason}: {message}"),
+            None => reason,
+        })
     })
 }
 
@@ -251,6 +265,33 @@ mod tests {
         assert!(matches!(ended(137, "OOMKilled"), Some(Exit::Lost(_))));
         let evicted = facts(json!({"phase": "Failed", "reason": "Evicted", "message": "disk"})).end;
         assert_eq!(evicted, Some(Exit::Lost("pod p: Evicted: disk".to_owned())));
+    }
+
+    #[test]
+    fn containers_beside_the_worker_are_told_from_it() {
+        let status = |name: &str, state: Value| {
+            json!({
+                "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state,
+            })
+        };
+        let over = |code: i32| json!({"terminated": {"exitCode": code, "reason": "Error"}});
+        let runs = || json!({"running": {}});
+        let both = |logs: Value, worker: Value| {
+            facts(json!({"phase": "Running", "containerStatuses": [
+                status("logs", logs), status("worker", worker),
+            ]}))
+        };
+        assert!(matches!(both(runs(), over(1)).end, Some(Exit::Fault(_))), "the pod runs on");
+        assert_eq!(both(over(1), runs()).end, None, "the worker does not need it");
+        let waits = json!({"waiting": {"reason": "ImagePullBackOff"}});
+        assert_eq!(both(waits, runs()).trouble.as_deref(), Some("ImagePullBackOff"));
+        let before = facts(json!({"phase": "Failed",
+            "initContainerStatuses": [status("first", over(0)), status("second", over(7))],
+            "containerStatuses": [status("worker", json!({"waiting": {"reason": "PodInitializing"}}))],
+        }));
+        let why = "pod p: its container second ended with exit code 7";
+        assert_eq!(before.end, Some(Exit::Fault(why.to_owned())));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
-use weir_crds::{StatefulJob, WorkerSpec};
+use weir_crds::{PodMetadata, StatefulJob, WorkerSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::names;
@@ -17,6 +17,8 @@ use super::secrets::{
 };
 use crate::cli::ProcessRole;
 use crate::worker::{ALLOCATOR, TOKEN_VARIABLE};
+
+mod overlay;
 
 /// Memory of a worker beside its state (docs/benchmarks.md), when the user gives no resources.
 const MEMORY_BESIDE_STATE_BYTES: u64 = 320 << 20;
@@ -30,6 +32,10 @@ const LOST_NODE_TAINTS: [&str; 2] =
     ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 /// The volume with the process's certificate.
 const TLS_VOLUME: &str = "tls";
+/// The container that runs the worker.
+pub(super) const CONTAINER: &str = "worker";
+/// Volumes with the secrets of stores are called so, with a number behind it.
+const STORE_VOLUME: &str = "store-";
 /// The user that the image runs as.
 const USER: i64 = 65_532;
 
@@ -41,6 +47,8 @@ pub(crate) struct Template {
     namespace: String,
     job: String,
     uid: String,
+    /// The user's.
+    metadata: PodMetadata,
     spec: PodSpec,
 }
 
@@ -70,16 +78,38 @@ impl Template {
             "secrets": source.secrets,
             "restart": source.restart,
         });
-        let spec = spec(source, worker, &name, memory_bytes);
-        let spec = serde_json::from_value(spec)
+        let template = worker.pod_template.as_ref();
+        if let Some(why) = template.and_then(overlay::refusal) {
+            return Err(why);
+        }
+        let whole = spec(source, worker, &name, memory_bytes);
+        let spec: PodSpec = serde_json::from_value(whole.clone())
             .map_err(|error| format!("spec.worker: no pod can be made of it: {error}"))?;
+        if let Some(field) = overlay::unknown(&whole, &json!(spec)) {
+            return Err(format!("spec.worker: a pod has no field {field}"));
+        }
         Ok(Self {
             hash: format!("{:016x}", xxh3_64(said.to_string().as_bytes())),
             namespace: source.namespace.to_owned(),
             job: name,
             uid: source.uid.to_owned(),
+            metadata: template.and_then(|its| its.metadata.clone()).unwrap_or_default(),
             spec,
         })
+    }
+
+    /// What is wrong with `spec.worker`, wherever the job is to run.
+    pub(crate) fn problem(job: &StatefulJob) -> Option<String> {
+        let secrets = BTreeSet::new();
+        let source = Source {
+            job,
+            namespace: "",
+            uid: "",
+            secrets: &secrets,
+            restart: None,
+            default_image: "",
+        };
+        Self::of(&source).err()
     }
 
     /// The pod of a process.
@@ -107,11 +137,13 @@ impl Template {
             (names::TEMPLATE, self.hash.as_str()),
         ];
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let PodMetadata { labels: users, annotations } = &self.metadata;
         Pod {
             metadata: ObjectMeta {
                 name: Some(names::pod(&self.job, incarnation)),
                 namespace: Some(self.namespace.clone()),
-                labels: Some(labels.into_iter().map(owned).collect()),
+                labels: Some(users.clone().into_iter().chain(labels.map(owned)).collect()),
+                annotations: Some(annotations.clone()).filter(|its| !its.is_empty()),
                 owner_references: Some(vec![owner(&self.job, &self.uid)]),
                 ..ObjectMeta::default()
             },
@@ -164,13 +196,13 @@ fn args(role: ProcessRole, ordinal: u32, incarnation: &str) -> Vec<String> {
 
 fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) -> Value {
     let selector: BTreeMap<&str, &str> = BTreeMap::from([(names::JOB, job), names::COMPONENT]);
-    let spread = worker.topology_spread.iter().map(|constraint| {
-        let mut constraint = constraint.0.clone();
-        constraint.entry("labelSelector").or_insert_with(|| json!({"matchLabels": selector}));
-        constraint
-    });
+    let select = |constraint: &mut Value| {
+        if let Some(constraint) = constraint.as_object_mut() {
+            constraint.entry("labelSelector").or_insert_with(|| json!({"matchLabels": selector}));
+        }
+    };
     let stores = source.secrets.iter().enumerate().map(|(index, secret)| {
-        json!({"name": format!("store-{index}"), "secret": {"secretName": secret, "optional": true}})
+        json!({"name": format!("{STORE_VOLUME}{index}"), "secret": {"secretName": secret, "optional": true}})
     });
     let items =
         [AUTHORITIES_KEY, CERTIFICATE_KEY, PRIVATE_KEY].map(|key| json!({"key": key, "path": key}));
@@ -180,7 +212,7 @@ fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) 
     }});
     let temporary = json!({"name": "tmp", "emptyDir": {}});
     let volumes: Vec<Value> = [certificate, temporary].into_iter().chain(stores).collect();
-    json!({
+    let mut whole = json!({
         "restartPolicy": "Never",
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -189,9 +221,9 @@ fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) 
         "priorityClassName": worker.priority_class_name,
         "imagePullSecrets": worker.image_pull_secrets,
         "nodeSelector": worker.node_selector,
-        "tolerations": tolerations(worker),
+        "tolerations": worker.tolerations,
         "affinity": worker.affinity,
-        "topologySpreadConstraints": spread.collect::<Vec<_>>(),
+        "topologySpreadConstraints": worker.topology_spread,
         "securityContext": {
             "runAsNonRoot": true,
             "runAsUser": USER,
@@ -201,16 +233,27 @@ fn spec(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) 
         },
         "containers": [container(source, worker, job, memory_bytes)],
         "volumes": volumes,
-    })
+    });
+    let template = worker.pod_template.as_ref().and_then(|its| its.spec.as_ref());
+    if let (Some(whole), Some(over)) = (whole.as_object_mut(), template) {
+        overlay::lay_over(whole, &over.0);
+    }
+    let list = |whole: &mut Value, name: &str| whole[name].as_array_mut().map(std::mem::take);
+    if let Some(said) = list(&mut whole, "tolerations") {
+        whole["tolerations"] = json!(tolerations(said));
+    }
+    if let Some(mut said) = list(&mut whole, "topologySpreadConstraints") {
+        said.iter_mut().for_each(select);
+        whole["topologySpreadConstraints"] = json!(said);
+    }
+    whole
 }
 
 /// The user's, and ours of what they say nothing of.
-fn tolerations(worker: &WorkerSpec) -> Vec<Value> {
-    let own = worker.tolerations.iter().map(|toleration| Value::Object(toleration.0.clone()));
+fn tolerations(said: Vec<Value>) -> Vec<Value> {
     // One without a key is of every taint.
     let is_said = |taint: &str| {
-        let mut keys =
-            worker.tolerations.iter().map(|its| its.0.get("key").and_then(Value::as_str));
+        let mut keys = said.iter().map(|its| its.get("key").and_then(Value::as_str));
         keys.any(|key| key.is_none_or(|key| key.is_empty() || key == taint))
     };
     let ours = LOST_NODE_TAINTS.iter().filter(|taint| !is_said(taint)).map(|taint| {
@@ -219,7 +262,8 @@ fn tolerations(worker: &WorkerSpec) -> Vec<Value> {
             "tolerationSeconds": LOST_NODE_SECONDS,
         })
     });
-    own.chain(ours).collect()
+    let ours: Vec<Value> = ours.collect();
+    said.into_iter().chain(ours).collect()
 }
 
 fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: u64) -> Value {
@@ -236,7 +280,7 @@ fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: 
     let own = worker.env.iter().map(|variable| Value::Object(variable.0.clone()));
     let stores = source.secrets.iter().enumerate().map(|(index, secret)| {
         let path = format!("{}/{secret}", names::STORES_FOLDER);
-        json!({"name": format!("store-{index}"), "mountPath": path, "readOnly": true})
+        json!({"name": format!("{STORE_VOLUME}{index}"), "mountPath": path, "readOnly": true})
     });
     let mounts = [
         json!({"name": TLS_VOLUME, "mountPath": names::TLS_FOLDER, "readOnly": true}),
@@ -249,7 +293,7 @@ fn container(source: &Source<'_>, worker: &WorkerSpec, job: &str, memory_bytes: 
         })
     };
     json!({
-        "name": "worker",
+        "name": CONTAINER,
         "image": worker.image.as_deref().unwrap_or(source.default_image),
         "env": allocator.into_iter().chain(own).chain([token]).collect::<Vec<_>>(),
         "resources": resources,
@@ -281,7 +325,11 @@ mod tests {
         weir_crds::read_manifest(&text).unwrap()
     }
 
-    fn template(worker: &str, image: &str, restart: Option<&str>) -> Result<Template, String> {
+    pub(super) fn template(
+        worker: &str,
+        image: &str,
+        restart: Option<&str>,
+    ) -> Result<Template, String> {
         Template::of(&Source {
             job: &job(worker),
             namespace: "n",

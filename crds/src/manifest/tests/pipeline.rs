@@ -16,9 +16,19 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         "compaction: {mode: Remote, maxReplicas: 0}",
         &["spec.compaction.maxReplicas: 0 is less than minReplicas, 1"],
     );
+    let metadata = "spec.worker.podTemplate.metadata";
+    check_spec(
+        "worker: {podTemplate: {metadata: {labels: {weir.dev/job: x, team: y}, annotations: {weir.dev/x: y}}}}",
+        &[
+            &format!("{metadata}.labels: weir.dev/job is Weir's own; take another name"),
+            &format!("{metadata}.annotations: weir.dev/x is Weir's own; take another name"),
+        ],
+    );
+    check_spec(
+        "worker: {podTemplate: {metadata: {name: x}}}",
+        &[&format!("{metadata}.name: unknown field `name`")],
+    );
     check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
-    let overlay = "worker: {podTemplate: {}}";
-    check_spec(overlay, &[&later(".worker.podTemplate", "`podTemplate`")]);
     for verb in [
         "unnest: tags",
         "dedup: {key: [a]}",

@@ -51,7 +51,9 @@ pub(super) fn refusal(template: &PodTemplate) -> Option<String> {
     }
     let taken = objects(over, "volumes").find_map(|(index, volume)| {
         let name = text(volume, "name").filter(|name| is_our_volume(name))?;
-        Some(format!("{PATH}.volumes[{index}]: {name} is a volume of Weir's own; give it another name"))
+        Some(format!(
+            "{PATH}.volumes[{index}]: {name} is a volume of Weir's own; give it another name"
+        ))
     });
     if taken.is_some() {
         return taken;
@@ -64,16 +66,20 @@ pub(super) fn refusal(template: &PodTemplate) -> Option<String> {
     }
     let mut variables = objects(worker, "env");
     if let Some((at, _)) = variables.find(|(_, its)| text(its, "name") == Some(TOKEN_VARIABLE)) {
-        return Some(format!("{place}.env[{at}]: {TOKEN_VARIABLE} is Weir's own and cannot be set"));
+        return Some(format!(
+            "{place}.env[{at}]: {TOKEN_VARIABLE} is Weir's own and cannot be set"
+        ));
     }
     objects(worker, "volumeMounts").find_map(|(at, mount)| {
         let path = text(mount, "mountPath").filter(|path| is_our_folder(path))?;
-        Some(format!("{place}.volumeMounts[{at}]: {path} is a folder of Weir's own; mount it elsewhere"))
+        Some(format!(
+            "{place}.volumeMounts[{at}]: {path} is a folder of Weir's own; mount it elsewhere"
+        ))
     })
 }
 
 fn is_our_volume(name: &str) -> bool {
-    ["tls", "tmp"].contains(&name) || name.starts_with(super::STORE_VOLUME)
+    [super::TLS_VOLUME, "tmp"].contains(&name) || name.starts_with(super::STORE_VOLUME)
 }
 
 /// Whether a mount there would hide what Weir has mounted.
@@ -82,7 +88,9 @@ fn is_our_folder(path: &str) -> bool {
     let is_below = |folder: &str| path == folder || path.starts_with(&format!("{folder}/"));
     let is_above = |folder: &str| folder.starts_with(&format!("{path}/"));
     path == "/tmp"
-        || [names::TLS_FOLDER, names::STORES_FOLDER].iter().any(|its| is_below(its) || is_above(its))
+        || [names::TLS_FOLDER, names::STORES_FOLDER]
+            .iter()
+            .any(|its| is_below(its) || is_above(its))
 }
 
 /// The objects of a list, each with its index.
@@ -169,6 +177,7 @@ mod tests {
 
     use super::super::tests::template;
     use super::*;
+    use crate::cli::ProcessRole;
 
     /// The pod with this template, as JSON; or why there is none.
     fn laid(over: &Value) -> Result<Value, String> {
@@ -233,12 +242,13 @@ mod tests {
         let over = json!({"podTemplate": {"metadata": {
             "labels": {"team": "flights"}, "annotations": {"sidecar.istio.io/inject": "false"},
         }}});
-        let pod = template(&over.to_string(), "ours:1", None).unwrap().pod(0, "0-a");
+        let pod =
+            template(&over.to_string(), "ours:1", None).unwrap().pod(ProcessRole::Worker, 0, "0-a");
         let labels = pod.metadata.labels.unwrap();
         assert_eq!(labels["team"], "flights");
         assert_eq!(labels[names::JOB], "j");
         assert_eq!(pod.metadata.annotations.unwrap()["sidecar.istio.io/inject"], "false");
-        let none = template("{}", "ours:1", None).unwrap().pod(0, "0-a");
+        let none = template("{}", "ours:1", None).unwrap().pod(ProcessRole::Worker, 0, "0-a");
         assert_eq!(none.metadata.annotations, None);
     }
 
@@ -265,7 +275,10 @@ mod tests {
             ("hostNetwork: true".to_owned(), "hostNetwork: is"),
             ("volumes: [{name: a}, {name: tls}]".to_owned(), "volumes[1]: tls is a volume of"),
             ("volumes: [{name: store-7}]".to_owned(), "volumes[0]: store-7 is"),
-            (worker("image: mine"), "containers[0].image: is Weir's own and cannot be set: say it in"),
+            (
+                worker("image: mine"),
+                "containers[0].image: is Weir's own and cannot be set: say it in",
+            ),
             (worker("command: [sh]"), "containers[0].command: is"),
             (worker("args: [x]"), "containers[0].args: is"),
             (worker("ports: []"), "containers[0].ports: is"),
@@ -273,8 +286,14 @@ mod tests {
             (worker("readinessProbe: {}"), "containers[0].readinessProbe: is"),
             (worker("env: [{name: A}, {name: WEIR_TOKEN}]"), "containers[0].env[1]: WEIR_TOKEN is"),
             (worker("volumeMounts: [{mountPath: /tmp}]"), "volumeMounts[0]: /tmp is a folder of"),
-            (worker("volumeMounts: [{mountPath: /var/run/weir}]"), "volumeMounts[0]: /var/run/weir is"),
-            (worker("volumeMounts: [{mountPath: /var/run/weir/tls/}]"), "volumeMounts[0]: /var/run"),
+            (
+                worker("volumeMounts: [{mountPath: /var/run/weir}]"),
+                "volumeMounts[0]: /var/run/weir is",
+            ),
+            (
+                worker("volumeMounts: [{mountPath: /var/run/weir/tls/}]"),
+                "volumeMounts[0]: /var/run",
+            ),
         ];
         for (spec, said) in cases {
             let told = template(&format!("{{podTemplate: {{spec: {{{spec}}}}}}}"), "ours:1", None);
@@ -290,7 +309,10 @@ mod tests {
     fn a_field_that_no_pod_has_is_told() {
         for (worker, said) in [
             ("{podTemplate: {spec: {nodeSelectr: {a: b}}}}", "nodeSelectr"),
-            ("{podTemplate: {spec: {containers: [{name: worker, envs: [1]}]}}}", "containers[0].envs"),
+            (
+                "{podTemplate: {spec: {containers: [{name: worker, envs: [1]}]}}}",
+                "containers[0].envs",
+            ),
             ("{tolerations: [{key: a, operater: Exists}]}", "tolerations[0].operater"),
             ("{affinity: {nodeAfinity: {x: 1}}}", "affinity.nodeAfinity"),
         ] {
