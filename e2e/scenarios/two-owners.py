@@ -1,4 +1,4 @@
-"""Another resource, and another cluster's operator, on one state: Stalled, and told whose it is; the owner goes on."""
+"""Another resource, and another cluster's operator, on one state: Stalled, and told whose it is; the owner goes on, until it is taken over."""
 
 import json
 
@@ -6,7 +6,7 @@ from harness.operated import Job, Operator
 from harness.process import OperatorProcess
 from harness.scenario import Scenario
 
-DEADLINE_SECONDS = 240
+DEADLINE_SECONDS = 420
 
 
 def run(t: Scenario) -> None:
@@ -45,7 +45,18 @@ def run(t: Scenario) -> None:
     t.kubectl("delete", "sj", job.name, "--timeout=60s")
     t.until("the resource beside has gone on with its state", lambda: ready(t, beside, "Running"), 90)
     t.check(not job.pods(), f"workers of the first one are left: {job.pods()}")
-    t.until("the other cluster's is told of the new owner", lambda: f"/{beside}/counts/" in ready(t, far, "StateOwnedElsewhere"), 90)
+    said = t.until("the other cluster's is told of the new owner", lambda: of(t, far, beside), 90)
+
+    # It is said that the owner is gone, by its name; should it run all the same, it is fenced, and ends its workers.
+    owner = said.split(" is owned by ")[1].split(";")[0]
+    take_over(t, far, owner)
+    t.until("the other cluster's has taken it over", lambda: ready(t, far, "Running"), 90)
+    t.until("who had it is told", lambda: of(t, beside, far), 90)
+    t.until("its workers are gone", lambda: not pods(t, beside), 60)
+    # The same word again, for an owner that is none any more, moves nothing.
+    take_over(t, beside, owner)
+    t.until("it is looked at", lambda: of(t, beside, far), 60)
+    t.check(ready(t, far, "Running"), "the owner was disturbed")
 
 
 def ready(t: Scenario, where: str, reason: str) -> str:
@@ -53,6 +64,21 @@ def ready(t: Scenario, where: str, reason: str) -> str:
     path = 'jsonpath={.status.conditions[?(@.type=="Ready")].reason} {.status.message}'
     found = t.kubectl("get", "sj", "counts", "-n", where, "-o", path, namespace=False)
     return found.removeprefix(reason).strip() or reason if found.startswith(f"{reason} ") else ""
+
+
+def of(t: Scenario, where: str, owner: str) -> str:
+    """What is said of a job whose state the one in another namespace owns."""
+    said = ready(t, where, "StateOwnedElsewhere")
+    return said if f"/{owner}/counts/" in said else ""
+
+
+def take_over(t: Scenario, where: str, owner: str) -> None:
+    patch = json.dumps({"spec": {"restoreFrom": {"takeOver": owner}}})
+    t.kubectl("patch", "sj", "counts", "-n", where, "--type=merge", "-p", patch, namespace=False)
+
+
+def pods(t: Scenario, where: str) -> str:
+    return t.kubectl("get", "pods", "-n", where, "-o", "name", namespace=False).strip()
 
 
 def condition(t: Scenario, where: str, kind: str) -> str:

@@ -24,6 +24,8 @@ pub(crate) struct Manifest {
     pub(crate) suspend: bool,
     /// Whose state it begins from.
     pub(crate) restore_from: Option<RestoreFrom>,
+    /// The owner whose state it may take over.
+    pub(crate) take_over: Option<String>,
     /// What relative URIs are relative to.
     pub(crate) base_folder: PathBuf,
     /// Problems so far, each with its path.
@@ -60,9 +62,10 @@ impl Manifest {
         let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
         let suspend = job.as_ref().is_some_and(|job| job.spec.suspend);
         let restore_from = job.as_ref().and_then(translate::restore_from);
+        let take_over = job.as_ref().and_then(translate::take_over);
         let from = from.unwrap_or_default();
         let steps = from.into_iter().filter_map(|step: usize| steps.get(step).copied()).collect();
-        Self { job, spec, suspend, restore_from, base_folder, problems, steps }
+        Self { job, spec, suspend, restore_from, take_over, base_folder, problems, steps }
     }
 
     /// Looks at the sources and checks what is left with their columns. Gives what could not be
@@ -121,6 +124,7 @@ mod tests {
             spec: None,
             suspend: false,
             restore_from: None,
+            take_over: None,
             base_folder: PathBuf::new(),
             problems: Vec::new(),
             steps: vec![0, 2],

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use weir_crds::StatefulJob;
+use weir_crds::{RestoreSpec, StatefulJob};
 use weir_engine::coordinator::begin::outline::{Before, Outline, outline};
 use weir_engine::objects::RealObjects;
 use weir_engine::pipeline::spec::JobSpec;
@@ -225,7 +225,8 @@ fn text(now: &Read, outline: &Outline, uri: &str, declared: Option<&[Change]>) -
         None => line("state", format!("{uri}: nothing is there yet")),
         Some(before) => line("state", format!("{uri}: {}", described(before))),
     }
-    for sentence in happens(spec, outline.before.as_ref(), width) {
+    let taken = taken_over(now.job.spec.restore_from.as_ref(), outline.before.as_ref());
+    for sentence in taken.into_iter().chain(happens(spec, outline.before.as_ref(), width)) {
         line("then", sentence);
     }
     for change in declared.unwrap_or_default() {
@@ -247,6 +248,19 @@ fn described(before: &Before) -> String {
         "run {}, {phase}, checkpoint {}, generation {} of {} workers with width {}",
         before.run, before.checkpoint, before.generation, before.workers, before.width
     )
+}
+
+/// What `restoreFrom.takeOver` does.
+fn taken_over(said: Option<&RestoreSpec>, before: Option<&Before>) -> Option<String> {
+    let wanted = said?.take_over.as_ref()?;
+    let before = before.filter(|its| !its.is_released && !its.is_finished);
+    Some(match before {
+        Some(before) if before.owner == *wanted => {
+            format!("the state is taken over from {wanted}, which is fenced should it still run")
+        }
+        Some(before) => format!("takeOver has no effect: the owner is {}", before.owner),
+        None => "takeOver has no effect: nobody owns the state".to_owned(),
+    })
 }
 
 /// What becomes of the job, as far as its state tells.
@@ -325,6 +339,32 @@ mod tests {
         let unnamed = job("");
         let named = changes(&unnamed, &before);
         assert_eq!(named, [Change { path: "spec.state.uri".to_owned(), effect: Effect::Restart }]);
+    }
+
+    #[test]
+    fn taking_over_has_an_effect_on_the_owner_that_is_named_alone() {
+        let said = |owner: &str| {
+            let job = job(&format!("  restoreFrom: {{takeOver: {owner}}}\n"));
+            let before = Before {
+                run: "1-a".to_owned(),
+                is_finished: false,
+                is_released: false,
+                owner: "there/n/j/u".to_owned(),
+                generation: weir_state::ids::Generation(1),
+                workers: 1,
+                width: 1,
+                checkpoint: weir_state::ids::CheckpointId(1),
+                changed: Vec::new(),
+            };
+            let let_go = Before { is_released: true, ..before.clone() };
+            let said = job.spec.restore_from;
+            [Some(&before), Some(&let_go), None].map(|its| taken_over(said.as_ref(), its).unwrap())
+        };
+        let [taken, free, none] = said("there/n/j/u");
+        assert!(taken.contains("is taken over from there/n/j/u"), "{taken}");
+        assert!(free.contains("no effect: nobody owns") && none == free, "{free}");
+        let [other, ..] = said("elsewhere/n/j/u");
+        assert!(other.contains("no effect: the owner is there/n/j/u"), "{other}");
     }
 
     /// Every field of the schema has an effect that was thought of.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use weir_engine::coordinator::begin::fresh::fresh;
 use weir_engine::coordinator::begin::restore::Origin;
-use weir_engine::coordinator::begin::{self, BeginError, Begun, Request, begin};
+use weir_engine::coordinator::begin::{self, BeginError, Begun, Previous, Request, begin};
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outcome, Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::snapshots::Wishes;
@@ -115,6 +115,8 @@ struct Job {
     base_folder: PathBuf,
     /// Whose state it begins from.
     restore_from: Option<RestoreFrom>,
+    /// The owner whose state it may take over.
+    take_over: Option<String>,
     /// The manifest says so, or could not be gone on with.
     suspend: bool,
     /// The text that it tried to go on with after it was suspended: the same again is no edit.
@@ -139,6 +141,7 @@ async fn wait_for_edit(file: &Path, job: &mut Job, signals: &mut Signals) -> Res
     say(&format!("{file_name}: taken over: job {name} goes on"));
     job.spec = resumed.spec;
     job.restore_from = resumed.restore_from;
+    job.take_over = resumed.take_over;
     (job.judged, job.suspend) = (Some(resumed.text), false);
     Ok(())
 }
@@ -210,8 +213,8 @@ async fn read(args: &RunArgs) -> Option<Job> {
     if !manifest.problems.is_empty() {
         return None;
     }
-    let Manifest { suspend, base_folder, restore_from, .. } = manifest;
-    Some(Job { spec: manifest.spec?, base_folder, restore_from, suspend, judged: None })
+    let Manifest { suspend, base_folder, restore_from, take_over, .. } = manifest;
+    Some(Job { spec: manifest.spec?, base_folder, restore_from, take_over, suspend, judged: None })
 }
 
 async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Request, Exit> {
@@ -222,6 +225,8 @@ async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Req
     let local = place.local.as_ref().map(|path| path.display().to_string());
     let root = Root::new(place);
     let origin = origin(wanted, &root, &uri).await?;
+    let previous = wanted.take_over.clone();
+    let previous = previous.map(|owner| Previous { owner, authority: Authority::TakeOver });
     Ok(Request {
         spec: wanted.spec.clone(),
         state_uri: local.unwrap_or(uri),
@@ -229,7 +234,7 @@ async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Req
         root,
         base_folder: base_folder.display().to_string(),
         owner: folder.owner.clone(),
-        authority: Authority::Owner,
+        previous,
         objects: Arc::new(RealObjects { base_folder: base_folder.clone() }),
         network: GrpcNetwork::loopback(),
         token: format!("{}{}", random::id(), random::id()),

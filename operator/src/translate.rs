@@ -54,6 +54,11 @@ pub(crate) fn restore_from(job: &crds::StatefulJob) -> Option<RestoreFrom> {
     }
 }
 
+/// The owner whose state the job may take over.
+pub(crate) fn take_over(job: &crds::StatefulJob) -> Option<String> {
+    job.spec.restore_from.as_ref()?.take_over.clone()
+}
+
 fn checkpoint(declared: &crds::CheckpointSpec) -> spec::CheckpointPolicy {
     spec::CheckpointPolicy {
         interval_ms: declared.interval.as_millis(),

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreSpec;
 
-/// Whose state a job begins from while it has none of its own: exactly one of `snapshotRef` and `uri`.
+/// Whose state a job begins from while it has none of its own (one of `snapshotRef` and `uri`), and whose
+/// it takes over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.snapshotRef) != has(self.uri)")
-    .message("restoreFrom is exactly one of snapshotRef and uri"),
+#[x_kube(validation = Rule::new("!(has(self.snapshotRef) && has(self.uri)) && \
+                                 (has(self.snapshotRef) || has(self.uri) || has(self.takeOver))")
+    .message("restoreFrom is one of snapshotRef and uri, or takeOver, alone or beside it"),
     validation = Rule::new("!has(self.store) || has(self.uri)")
     .message("store stands beside uri; a JobSnapshot knows its store"))]
 #[schemars(extend("x-weir" = "restoreFrom"))]
@@ -29,6 +31,12 @@ pub struct RestoreSpec {
     /// How to reach the store of `uri`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSpec>,
+
+    /// Owner, as the condition StateOwnedElsewhere names it, whose state at `state.uri` this job takes
+    /// over. What of that owner should run all the same is fenced. Without effect on any other owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub take_over: Option<String>,
 }
 
 /// A `JobSnapshot` in the job's namespace.

@@ -8,7 +8,6 @@ use super::node::Node;
 pub(super) fn fields(place: &str) -> &'static [&'static str] {
     match place {
         "spec" => &["image", "args", "sql", "upgrade"],
-        "spec.restoreFrom" => &["takeOver"],
         "spec.state" => &["disk"],
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],

@@ -88,8 +88,13 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
         }
         "restoreFrom" => {
             let choices = ["snapshotRef", "uri"];
-            object.exactly_one("what to begin from", &choices, 2, problems);
-            if object.has("snapshotRef") && object.has("store") {
+            let chosen = object.chosen(&choices).len();
+            // Who takes its own state over need not begin from another one.
+            if !object.has("takeOver") || chosen > 1 {
+                object.exactly_one("what to begin from", &choices, 2, problems);
+            }
+            let is_alone = object.has("takeOver") && chosen == 0;
+            if (object.has("snapshotRef") || is_alone) && object.has("store") {
                 let path = field(object.path, "store");
                 problems.add(&path, "stands beside `uri`; a JobSnapshot knows its store");
             }

@@ -90,7 +90,7 @@ const A_SINK: &str = "a pipeline has a sink";
 const URI_SET: &str = "state.uri is fixed for the job's life";
 const GROUPS_SET: &str = "state.keyGroups is fixed for the job's life";
 const URI: &str = "in a cluster a uri begins with s3:// or file://; relative ones serve `weir run`";
-const RESTORE: &str = "restoreFrom is exactly one of snapshotRef and uri";
+const RESTORE: &str = "restoreFrom is one of snapshotRef and uri, or takeOver, alone or beside it";
 const RESTORE_STORE: &str = "store stands beside uri; a JobSnapshot knows its store";
 const LABELS: &str = NO_OWN_LABEL_WORDS;
 const ANNOTATIONS: &str = NO_OWN_ANNOTATION_WORDS;
@@ -222,6 +222,11 @@ fn cases_of_origin_and_pods(add: &mut impl FnMut(String, Value, Option<&'static 
         (json!({}), Some(RESTORE)),
         (json!({"uri": "s3://b/x", "snapshotRef": {"name": "monday"}}), Some(RESTORE)),
         (json!({"snapshotRef": {"name": "monday"}, "store": {}}), Some(RESTORE_STORE)),
+        (json!({"takeOver": "c/n/j/u"}), None),
+        (json!({"takeOver": "c/n/j/u", "snapshotRef": {"name": "monday"}}), None),
+        (json!({"takeOver": "c/n/j/u", "uri": "s3://b/x", "store": {}}), None),
+        (json!({"takeOver": "u", "uri": "s3://b/x", "snapshotRef": {"name": "a"}}), Some(RESTORE)),
+        (json!({"takeOver": "c/n/j/u", "store": {}}), Some(RESTORE_STORE)),
     ] {
         let (pointer, value) = restore(value);
         add(pointer, value, said);

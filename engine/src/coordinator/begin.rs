@@ -52,8 +52,8 @@ pub struct Request {
     pub base_folder: String,
     /// Who owns the job.
     pub owner: String,
-    /// By what right, if another owner is in the journal.
-    pub authority: Authority,
+    /// Whom it follows, if another owner is in the journal.
+    pub previous: Option<Previous>,
     /// Opens sources and sinks.
     pub objects: Arc<dyn Objects>,
     /// How workers are reached.
@@ -62,6 +62,15 @@ pub struct Request {
     pub token: String,
     /// Whose state it begins from while it has none of its own.
     pub origin: Option<Origin>,
+}
+
+/// An owner whose state another one may take over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// As the journal has it.
+    pub owner: String,
+    /// By what right.
+    pub authority: Authority,
 }
 
 /// A job that is ready to run: checked, planned, and claimed for this coordinator.
@@ -194,12 +203,33 @@ pub enum BeginError {
     /// The state's store can't be used.
     #[error("spec.state.uri: the state cannot be used")]
     State(#[source] StoreError),
+    /// Another owner has the state, and has not let go of it.
+    #[error(
+        "the state of job {job:?} is owned by {owner}; delete that job, or give this one another \
+         state.uri. If the owner is gone for good, restoreFrom: {{takeOver: {owner:?}}} takes the state \
+         over: what of it should run all the same is fenced and never claims it again"
+    )]
+    OwnedElsewhere {
+        /// The job.
+        job: String,
+        /// Who owns it.
+        owner: String,
+    },
     /// The journal refuses.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// It can't begin from the other job's state.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+}
+
+impl From<JournalError> for BeginError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::OwnedElsewhere { job, owner } => Self::OwnedElsewhere { job, owner },
+            other => Self::Journal(other),
+        }
+    }
 }
 
 impl BeginError {
@@ -217,7 +247,6 @@ impl BeginError {
             Self::Restore(cause) => cause.is_bad_input(),
             Self::Journal(cause) => {
                 matches!(cause.remedy(), weir_state::journal::Remedy::AskHuman)
-                    || matches!(cause, JournalError::OwnedElsewhere { .. })
             }
             _ => true,
         }
@@ -331,7 +360,12 @@ async fn claim(
     sources: BTreeMap<String, PlannedSource>,
     other: Option<Box<Other>>,
 ) -> Result<Job, BeginError> {
-    let term = journal.claim(&request.owner, request.authority).await?;
+    let term = match &request.previous {
+        Some(Previous { owner, authority }) => {
+            journal.take_over(&request.owner, *authority, owner).await?
+        }
+        None => journal.claim(&request.owner, Authority::Owner).await?,
+    };
     // Another coordinator may have begun from it meanwhile.
     let other = match other.filter(|_| journal.state().is_untouched()) {
         Some(other) => Some(other.copy(&journal).await?),

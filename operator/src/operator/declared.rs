@@ -60,6 +60,8 @@ pub(crate) struct DeclaredJob {
     pub(crate) wanted: Wanted,
     /// Whose state it begins from.
     pub(crate) restore_from: Option<RestoreFrom>,
+    /// The owner whose state it may take over.
+    pub(crate) take_over: Option<String>,
     /// Snapshots by the clock.
     pub(crate) timed: Option<Timed>,
 }
@@ -167,13 +169,14 @@ impl DeclaredJob {
             default_image: &defaults.image,
         })?;
         let restore_from = translate::restore_from(job);
+        let take_over = translate::take_over(job);
         let wanted = Wanted {
             form: form(&spec, &state),
-            origin: xxh3_64(format!("{restore_from:?}").as_bytes()),
+            origin: xxh3_64(format!("{restore_from:?}{take_over:?}").as_bytes()),
             target: Target::of(&spec),
         };
         let timed = timed(job).map_err(|error| format!("spec.checkpoint.snapshots.{error}"))?;
-        Ok(Self { spec, state, template, wanted, restore_from, timed })
+        Ok(Self { spec, state, template, wanted, restore_from, take_over, timed })
     }
 }
 

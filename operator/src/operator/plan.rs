@@ -184,6 +184,8 @@ fn plan_run(seen: &Observed) -> Vec<Action> {
                 End::Refused(_) | End::Elsewhere(_) | End::Fenced(_) => is_new || seen.may_retry,
             };
             match end {
+                // Nobody will ever give its workers anything to do.
+                End::Elsewhere(_) if seen.pods > 0 => vec![Action::DeletePods],
                 _ if goes_on => start(seen),
                 // Who led it to its end may have died before all of its workers were told.
                 End::Finished(_) if seen.pods > 0 => vec![Action::DeletePods],

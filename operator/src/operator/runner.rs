@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use weir_engine::coordinator::begin::fresh::{self, FreshError};
 use weir_engine::coordinator::begin::restore::Origin;
 use weir_engine::coordinator::begin::{
-    BeginError, Begun, Job, Request, begin, check_fit, is_untouched, present_owner,
+    BeginError, Begun, Job, Previous, Request, begin, check_fit, is_untouched, present_owner,
 };
 use weir_engine::coordinator::print::Print;
 use weir_engine::coordinator::run::{Outside, Target, Wanted as Order, run_job};
@@ -25,8 +25,8 @@ use weir_engine::network::tls::{Tls, TlsError};
 use weir_engine::objects::{Objects, RealObjects, SecretObjects, is_same_store, place};
 use weir_runtime::clock;
 use weir_runtime::task::{self, Task};
+use weir_state::journal::Root;
 use weir_state::journal::record::Authority;
-use weir_state::journal::{JournalError, Root};
 use weir_state::objects::{Place, StoreError, StoreOptions, open};
 
 use super::api;
@@ -325,7 +325,7 @@ impl Course {
 /// How it ends, unless trying again may help.
 fn end_of(error: &RunnerError, why: &str) -> Option<End> {
     match error {
-        RunnerError::Begin(BeginError::Journal(JournalError::OwnedElsewhere { .. })) => {
+        RunnerError::Begin(BeginError::OwnedElsewhere { .. }) => {
             Some(End::Elsewhere(why.to_owned()))
         }
         RunnerError::Begin(error) if error.is_bad_input() => Some(End::Refused(why.to_owned())),
@@ -369,7 +369,7 @@ async fn request(
     let place = state_place(&*objects, &job.state).await?;
     let root = Root::new(place);
     let origin = origin(ground, declared, job, &root, &*objects).await?;
-    let authority = authority(ground, declared, &root).await?;
+    let previous = previous(ground, declared, job, &root).await?;
     let identity = identity(ground, declared).await?;
     let tls = Tls::new(&identity.pem)?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -380,7 +380,7 @@ async fn request(
         state_store: job.state.store.clone(),
         base_folder: "/".to_owned(),
         owner: owner_id(ground, declared),
-        authority,
+        previous,
         objects,
         network: GrpcNetwork::secured(Arc::clone(&tls), listen),
         token: identity.token,
@@ -453,24 +453,29 @@ fn owner_id(ground: &Ground, declared: &Declared) -> String {
     format!("{}/{namespace}/{name}/{uid}", ground.cluster)
 }
 
-/// An owner of this cluster whose resource is no more provably is gone.
-async fn authority(
+/// Whom the job follows as the owner of its state: the one that the user names, or one of this cluster
+/// whose resource is no more, and which so provably is gone.
+async fn previous(
     ground: &Ground,
     declared: &Declared,
+    job: &DeclaredJob,
     root: &Root,
-) -> Result<Authority, RunnerError> {
-    let Some(owner) = present_owner(root).await? else { return Ok(Authority::Owner) };
+) -> Result<Option<Previous>, RunnerError> {
+    let Some(owner) = present_owner(root).await? else { return Ok(None) };
+    if job.take_over.as_ref() == Some(&owner) {
+        return Ok(Some(Previous { owner, authority: Authority::TakeOver }));
+    }
     let parts: Vec<&str> = owner.split('/').collect();
-    let [cluster, namespace, name, uid] = parts[..] else { return Ok(Authority::Owner) };
+    let [cluster, namespace, name, uid] = parts[..] else { return Ok(None) };
     if cluster != ground.cluster || uid == declared.uid {
-        return Ok(Authority::Owner);
+        return Ok(None);
     }
     let jobs = api::jobs_in(&ground.client, namespace);
     let found = jobs.get_metadata_opt(name).await;
     let found = found
         .map_err(|cause| RunnerError::Owner { owner: owner.clone(), cause: Box::new(cause) })?;
     let lives = found.is_some_and(|found| found.uid().as_deref() == Some(uid));
-    Ok(if lives { Authority::Owner } else { Authority::PreviousOwnerGone })
+    Ok((!lives).then_some(Previous { owner, authority: Authority::PreviousOwnerGone }))
 }
 
 /// Rows of `print` sinks: nobody reads an operator's standard output.

@@ -71,8 +71,8 @@ pub(crate) async fn resumed(file: &Path, name: &str, judged: Option<String>) -> 
         let problems = match spec_of(&text) {
             Ok((_, true)) => continue,
             Ok((spec, false)) if spec.name == name => {
-                let restore_from = Manifest::of(PathBuf::new(), &text).restore_from;
-                return Resumed { spec, restore_from, text };
+                let Manifest { restore_from, take_over, .. } = Manifest::of(PathBuf::new(), &text);
+                return Resumed { spec, restore_from, take_over, text };
             }
             Ok((spec, false)) => vec![format!(
                 "metadata.name: this `weir run` holds job {name}; stop it (Ctrl-C) to run {}",
@@ -93,6 +93,8 @@ pub(crate) struct Resumed {
     pub(crate) spec: JobSpec,
     /// Whose state it begins from.
     pub(crate) restore_from: Option<RestoreFrom>,
+    /// The owner whose state it may take over.
+    pub(crate) take_over: Option<String>,
     /// Its text; another one is another edit.
     pub(crate) text: String,
 }

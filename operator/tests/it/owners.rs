@@ -1,6 +1,6 @@
 //! Stale processes: coordinators and workers that stood still while others took over.
 
-use crate::command::{Folder, Running, assert_counted, counting_begun, kill, until};
+use crate::command::{Folder, Running, assert_counted, counting, counting_begun, kill, until};
 
 const ROWS: u64 = 20_000;
 
@@ -16,6 +16,34 @@ fn stop(run: &Running) -> Vec<u32> {
     let workers = run.workers();
     assert_eq!(workers.len(), 2);
     workers
+}
+
+/// The state outlives the folder in which its owner stands, as when a machine is lost.
+#[test]
+fn a_state_whose_owner_is_gone_is_taken_over_by_its_name() {
+    let folder = Folder::new();
+    let manifest = counting("counts", ROWS, Some(10_000));
+    folder.write("job.yaml", &manifest);
+    let run = |data| ["run", "job.yaml", "--state", "state", "--data", data];
+    let mut first = folder.start(&run("one"));
+    until("output is committed", || !folder.files("out").is_empty());
+    first.signal("KILL");
+    first.wait();
+    let refused = folder.weir(&run("two"));
+    refused.check(2, &["is owned by local-", "takes the state over"]);
+    let owner = refused.err.split("takeOver: \"").nth(1).and_then(|rest| rest.split('"').next());
+    let owner = owner.unwrap_or_else(|| panic!("no line to paste: {}", refused.err)).to_owned();
+    let taking = |owner: &str| {
+        let line = format!("spec:\n  restoreFrom: {{takeOver: \"{owner}\"}}\n");
+        folder.write("job.yaml", &manifest.replace("spec:\n", &line));
+    };
+    taking("local-somebody-else");
+    folder.weir(&run("two")).check(2, &["is owned by", &owner]);
+    taking(&owner);
+    let planned = folder.weir(&["plan", "-f", "job.yaml", "--state", "state"]);
+    assert!(planned.out.contains(&format!("is taken over from {owner}")), "{}", planned.out);
+    folder.weir(&run("two")).check(0, &["job counts finished"]);
+    assert_output_is_right(&folder);
 }
 
 /// It holds the lock as long as it lives, also asleep.

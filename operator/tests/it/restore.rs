@@ -92,7 +92,6 @@ fn what_it_cannot_begin_from_is_refused_with_what_to_do() {
         &|text| text.replace(from, "uri: a, snapshotRef: {name: b}"),
         &["spec.restoreFrom", "exactly one"],
     );
-    refused(&|text| text.replace(from, "takeOver: true, uri: a"), &["takeOver", "not built yet"]);
     refused(&|text| text.replace("1s", "2s"), &["spec.pipeline[1]", "step counts"]);
     refused(
         &|text| text.replace("spec:\n", "spec:\n  state: {keyGroups: 64}\n"),

@@ -3,6 +3,42 @@
 use super::*;
 
 #[test]
+fn whose_state_and_whose_names_are_told() {
+    let begins = "spec.restoreFrom: what to begin from";
+    for (fields, said) in [
+        ("takeOver: c/n/j/u", vec![]),
+        ("takeOver: c/n/j/u, uri: s3://b/x", vec![]),
+        ("store: {}", vec![format!("{begins} is missing; write one of: snapshotRef, uri")]),
+        (
+            "takeOver: u, uri: s3://b/x, snapshotRef: {name: a}",
+            vec![format!("{begins} has to be exactly one, found snapshotRef and uri")],
+        ),
+        (
+            "takeOver: u, store: {}",
+            vec![
+                "spec.restoreFrom.store: stands beside `uri`; a JobSnapshot knows its store"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        check_spec(&format!("restoreFrom: {{{fields}}}"), &said);
+    }
+    let metadata = "spec.worker.podTemplate.metadata";
+    check_spec(
+        "worker: {podTemplate: {metadata: {labels: {weir.dev/job: x, team: y}, annotations: {weir.dev/x: y}}}}",
+        &[
+            &format!("{metadata}.labels: weir.dev/job is Weir's own; take another name"),
+            &format!("{metadata}.annotations: weir.dev/x is Weir's own; take another name"),
+        ],
+    );
+    check_spec(
+        "worker: {podTemplate: {metadata: {name: x}}}",
+        &[&format!("{metadata}.name: unknown field `name`")],
+    );
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_with_that_word() {
     let later =
         |path: &str, what: &str| format!("spec{path}: {what} is not built yet; it comes later");
@@ -15,18 +51,6 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
     check_spec(
         "compaction: {mode: Remote, maxReplicas: 0}",
         &["spec.compaction.maxReplicas: 0 is less than minReplicas, 1"],
-    );
-    let metadata = "spec.worker.podTemplate.metadata";
-    check_spec(
-        "worker: {podTemplate: {metadata: {labels: {weir.dev/job: x, team: y}, annotations: {weir.dev/x: y}}}}",
-        &[
-            &format!("{metadata}.labels: weir.dev/job is Weir's own; take another name"),
-            &format!("{metadata}.annotations: weir.dev/x is Weir's own; take another name"),
-        ],
-    );
-    check_spec(
-        "worker: {podTemplate: {metadata: {name: x}}}",
-        &[&format!("{metadata}.name: unknown field `name`")],
     );
     check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
     for verb in [

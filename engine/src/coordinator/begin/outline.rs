@@ -45,6 +45,8 @@ pub struct Before {
     pub is_finished: bool,
     /// Nobody has it: it was suspended, or let go of.
     pub is_released: bool,
+    /// Who owns it, or did last.
+    pub owner: String,
     /// The last generation of workers; 0: none.
     pub generation: Generation,
     /// Its workers.
@@ -110,6 +112,7 @@ fn before(state: &JobState) -> Before {
         run: String::new(),
         is_finished: state.finished.is_some(),
         is_released: state.released,
+        owner: state.owner.clone(),
         generation: state.generation_number(),
         workers: generation.map_or(0, |generation| generation.workers.len()),
         width: generation.map_or(0, |generation| generation.subtasks.len()),

@@ -222,7 +222,17 @@ impl Journal {
     /// Errors: [`JournalError::OwnedElsewhere`] when another owner has the job and `authority` is
     /// only [`Authority::Owner`]; [`JournalError::Finished`].
     pub async fn claim(&mut self, owner: &str, authority: Authority) -> Result<Term, JournalError> {
-        self.begin_reign(owner, authority, false).await
+        self.begin_reign(owner, (authority, None), false).await
+    }
+
+    /// The same, by `authority` over `previous` and nobody else: whoever was quicker keeps it.
+    pub async fn take_over(
+        &mut self,
+        owner: &str,
+        authority: Authority,
+        previous: &str,
+    ) -> Result<Term, JournalError> {
+        self.begin_reign(owner, (authority, Some(previous)), false).await
     }
 
     /// Begins to reign in the name of the present owner, of whom no coordinator runs: to name
@@ -230,13 +240,13 @@ impl Journal {
     /// nevertheless is fenced.
     pub async fn visit(&mut self) -> Result<Term, JournalError> {
         let owner = self.read.state.owner.clone();
-        self.begin_reign(&owner, Authority::Owner, true).await
+        self.begin_reign(&owner, (Authority::Owner, None), true).await
     }
 
     async fn begin_reign(
         &mut self,
         owner: &str,
-        authority: Authority,
+        (authority, previous): (Authority, Option<&str>),
         is_visit: bool,
     ) -> Result<Term, JournalError> {
         // What was claimed before is void: this process reigns anew or not at all.
@@ -245,7 +255,7 @@ impl Journal {
             if self.read.state.finished.is_some() && !is_visit {
                 return Err(JournalError::Finished { job: self.read.state.job.clone() });
             }
-            self.check_owner(owner, authority)?;
+            self.check_owner(owner, authority, previous)?;
             let term = self.read.state.term.next();
             let coordinator =
                 Coordinator { term: term.0, owner: owner.to_owned(), authority: authority.into() };
@@ -470,9 +480,15 @@ impl Journal {
         objects.delete(&doomed).await.map_err(JournalError::from)
     }
 
-    fn check_owner(&self, owner: &str, authority: Authority) -> Result<(), JournalError> {
+    fn check_owner(
+        &self,
+        owner: &str,
+        authority: Authority,
+        previous: Option<&str>,
+    ) -> Result<(), JournalError> {
         let state = &self.read.state;
-        if state.owner == owner || state.released || authority != Authority::Owner {
+        let is_meant = previous.is_none_or(|previous| previous == state.owner);
+        if state.owner == owner || state.released || (authority != Authority::Owner && is_meant) {
             return Ok(());
         }
         Err(JournalError::OwnedElsewhere { job: state.job.clone(), owner: state.owner.clone() })

@@ -140,6 +140,26 @@ fn a_job_has_one_owner_until_it_is_released_or_taken_over() {
     });
 }
 
+/// Two clusters that follow one that is gone: the quicker has the job.
+#[test]
+fn a_right_over_one_owner_is_none_over_the_next() {
+    on_instant_store(async |store| {
+        drop(created(&store).await);
+        let (mut one, mut two) = (opened(&store).await, opened(&store).await);
+        for authority in [Authority::TakeOver, Authority::PreviousOwnerGone] {
+            let error = two.take_over("two", authority, "nobody").await.unwrap_err();
+            assert!(matches!(error, JournalError::OwnedElsewhere { owner, .. } if owner == "me"));
+        }
+        one.take_over("one", Authority::TakeOver, "me").await.unwrap();
+        let error = two.take_over("two", Authority::TakeOver, "me").await.unwrap_err();
+        assert!(matches!(error, JournalError::OwnedElsewhere { owner, .. } if owner == "one"));
+        one.append(plan("p")).await.unwrap();
+        one.append(Entry::Released).await.unwrap();
+        two.refresh().await.unwrap();
+        two.take_over("two", Authority::TakeOver, "me").await.unwrap();
+    });
+}
+
 #[test]
 fn a_confirmation_that_another_coordinator_recorded_is_not_in_the_way() {
     on_instant_store(async |store| {

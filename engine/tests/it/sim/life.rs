@@ -21,7 +21,6 @@ use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random, task};
 use weir_state::journal::Root;
-use weir_state::journal::record::Authority;
 use weir_state::names::TableFile;
 use weir_state::objects::Place;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -562,7 +561,7 @@ impl World {
             state_store: StoreSpec::default(),
             base_folder: String::new(),
             owner: "owner".to_owned(),
-            authority: Authority::Owner,
+            previous: None,
             objects: Arc::new(OneStore(Arc::new(self.store.clone()))),
             network: Arc::new(self.network.clone()),
             token: TOKEN.to_owned(),

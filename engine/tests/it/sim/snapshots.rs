@@ -21,7 +21,6 @@ use weir_engine::pipeline::spec::{JobSpec, StoreSpec};
 use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{Fault, Planned, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random};
-use weir_state::journal::record::Authority;
 use weir_state::journal::{Journal, JournalError, Root};
 use weir_state::names::SinkFile;
 use weir_state::objects::Place;
@@ -119,7 +118,7 @@ impl World {
             state_store: StoreSpec::default(),
             base_folder: String::new(),
             owner: folder.to_owned(),
-            authority: Authority::Owner,
+            previous: None,
             objects: Arc::new(OneStore(Arc::new(self.store.clone()))),
             network: Arc::new(self.network.clone()),
             token: TOKEN.to_owned(),

@@ -110,7 +110,7 @@ fn a_coordinator_follows_its_resource() {
         ),
         ("failed", &failed, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
         ("refused", &refused, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
-        ("elsewhere", &elsewhere, [vec![], vec![lead.clone()], vec![START], vec![START], vec![]]),
+        ("elsewhere", &elsewhere, [gone(), gone(), gone(), gone(), vec![]]),
         ("fenced", &fenced, [vec![], vec![lead], vec![START], vec![START], vec![]]),
     ];
     for (name, runner, [same, suspend, wider, other, problem]) in table {
@@ -127,6 +127,11 @@ fn a_coordinator_follows_its_resource() {
     }
 }
 
+/// Its workers end: they are nobody's.
+fn gone() -> Vec<Action> {
+    vec![Action::DeletePods]
+}
+
 fn retarget() -> Action {
     Action::Retarget(wanted(1, 5).target)
 }
@@ -140,7 +145,8 @@ fn what_failed_by_itself_is_tried_again_after_a_pause_and_what_gave_up_is_not() 
         (End::Failed(why()), vec![]),
         (End::Finished(why()), vec![Action::DeletePods]),
     ] {
-        let seen = Observed { runner: over(1, end), may_retry: true, ..steady() };
+        let pods = if matches!(end, End::Elsewhere(_)) { 0 } else { steady().pods };
+        let seen = Observed { runner: over(1, end), may_retry: true, pods, ..steady() };
         check("after the pause", seen, &actions);
     }
 }
