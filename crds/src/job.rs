@@ -21,6 +21,7 @@ mod sink;
 mod source;
 mod status;
 mod step;
+mod upgrade;
 mod worker;
 
 pub use compaction::{CompactionMode, CompactionSpec};
@@ -34,6 +35,7 @@ pub use status::{
     Acknowledged, CheckpointStatus, Phase, RescaleStatus, StatefulJobStatus, WidthStatus,
 };
 pub use step::{AggregateSpec, Emit, HopSpec, Inputs, StepSpec, Verb, WindowSpec};
+pub use upgrade::{DiscardSpec, UpgradeSpec};
 pub use worker::{DeletionPolicy, Opaque, PodMetadata, PodTemplate, WorkerSpec};
 
 /// A streaming job whose state lives in an object store.
@@ -127,6 +129,10 @@ pub struct StatefulJobSpec {
     /// Whose state the job begins from while it has none of its own; without effect afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore_from: Option<RestoreSpec>,
+
+    /// What a changed pipeline may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeSpec>,
 
     /// What becomes of the state when this resource is deleted. Without effect under `weir run`.
     #[serde(default)]

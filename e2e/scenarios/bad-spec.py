@@ -67,6 +67,7 @@ REFUSED = [
     (spec(restoreFrom={}), "restoreFrom", "restoreFrom is one of snapshotRef and uri, or takeOver, alone or beside it"),
     (spec(restoreFrom={"snapshotRef": {"name": "a"}, "store": {}}), "restoreFrom", "store stands beside uri; a JobSnapshot knows its store"),
     (spec(checkpoint={"snapshots": {"schedule": "0 3 * *  "}}), "snapshots.schedule", "schedule has five fields: minute hour day month weekday"),
+    (spec(upgrade={"discard": [{"step": "sums", "fingerprint": "12"}]}), "upgrade.discard", "fingerprint is fp- and 16 hexadecimal digits, as the refusal names it"),
     (spec(worker={"podTemplate": {"metadata": {"labels": {"weir.dev/job": "x"}}}}), "metadata.labels", "labels of weir.dev/, app.kubernetes.io/managed-by and app.kubernetes.io/component are Weir's own"),
     (spec(worker={"podTemplate": {"metadata": {"annotations": {"weir.dev/x": "x"}}}}), "metadata.annotations", "annotations of weir.dev/ are Weir's own"),
     (spec(replicas=64, slots=4), "spec", "replicas × slots is more than state.keyGroups"),

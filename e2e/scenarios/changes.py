@@ -1,4 +1,4 @@
-"""Changes of a running job: the template of its pods, by a cut, and what of it is refused."""
+"""Changes of a running job: the template of its pods, by a cut, and a step whose state is given up by the line that is told."""
 
 from harness.operated import Job, Operator
 from harness.scenario import Scenario
@@ -17,6 +17,7 @@ def run(t: Scenario) -> None:
     job.settled(2)
     template(t, job)
     job.finish()
+    discard(t)
     operator.check_rights()
 
 
@@ -59,3 +60,41 @@ def template(t: Scenario, job: Job) -> None:
     job.apply(worker=plain)
     t.until("all pods are plain again", lambda: not set(workers) & set(job.pods()))
     job.settled(2)
+
+
+def discard(t: Scenario) -> None:
+    """A changed window is refused while the job runs on; the line to paste gives its state up, once."""
+    job = Job(t, 400_000, name="dropped")
+    job.apply()
+    job.settled(1)
+    job.goes_on()
+    plain = job.manifest()
+    changed = longer(job.manifest())
+    t.apply(changed)
+    said = job.says("SpecRefused", "Stalled")
+    t.contains(said, "spec.pipeline[3]", "step sums", "upgrade: {discard: [{step: sums, fingerprint: fp-")
+    job.goes_on()
+    line = said.split("`")[1]
+    fingerprint = line.split("fingerprint: ")[1].split("}")[0]
+    used = {"discard": [{"step": "sums", "fingerprint": fingerprint}]}
+    changed["spec"]["upgrade"] = used
+    t.apply(changed)
+    job.settled(1)
+    job.goes_on()
+    # Set back: another state is there now, of which the line says nothing.
+    plain["spec"]["upgrade"] = used
+    t.apply(plain)
+    t.check(fingerprint not in job.says("SpecRefused", "Stalled").split("`")[1], "the same line would hold again")
+    del changed["spec"]["pipeline"][0]["source"]["generate"]["rate"]
+    t.apply(changed)
+    t.until("it has finished", lambda: job.phase() == "Finished", 120)
+    seen = sorted(row["seq"] for row in t.bucket.rows("out/dropped/rows"))
+    t.check(seen == list(range(job.rows)), f"{len(seen)} rows of {job.rows} are not each there once")
+    counted = sum(row["n"] for row in t.bucket.rows("out/dropped/sums"))
+    t.check(job.rows // 2 < counted <= job.rows, f"{counted} of {job.rows} rows are in windows")
+    t.say(f"{job.rows - counted} rows were in the state that was given up")
+
+
+def longer(manifest: dict) -> dict:
+    manifest["spec"]["pipeline"][3]["aggregate"]["window"] = {"tumble": "2s"}
+    return manifest

@@ -11,7 +11,7 @@ use weir_engine::pipeline::spec::JobSpec;
 use crate::exit::chain;
 use crate::operator::template::Template;
 use crate::schedule::Schedule;
-use crate::translate::{self, RestoreFrom};
+use crate::translate::{self, Beginning};
 
 /// A manifest that was read.
 #[derive(Debug)]
@@ -22,10 +22,8 @@ pub(crate) struct Manifest {
     pub(crate) spec: Option<JobSpec>,
     /// It is to wait until this is set back.
     pub(crate) suspend: bool,
-    /// Whose state it begins from.
-    pub(crate) restore_from: Option<RestoreFrom>,
-    /// The owner whose state it may take over.
-    pub(crate) take_over: Option<String>,
+    /// What counts when it begins.
+    pub(crate) beginning: Beginning,
     /// What relative URIs are relative to.
     pub(crate) base_folder: PathBuf,
     /// Problems so far, each with its path.
@@ -61,11 +59,10 @@ impl Manifest {
         let problems = told.chain(bad_schedule(job.as_ref())).chain(bad_worker).collect();
         let (spec, from) = job.as_ref().map(translate::job_spec).unzip();
         let suspend = job.as_ref().is_some_and(|job| job.spec.suspend);
-        let restore_from = job.as_ref().and_then(translate::restore_from);
-        let take_over = job.as_ref().and_then(translate::take_over);
+        let beginning = job.as_ref().map(translate::beginning).unwrap_or_default();
         let from = from.unwrap_or_default();
         let steps = from.into_iter().filter_map(|step: usize| steps.get(step).copied()).collect();
-        Self { job, spec, suspend, restore_from, take_over, base_folder, problems, steps }
+        Self { job, spec, suspend, beginning, base_folder, problems, steps }
     }
 
     /// Looks at the sources and checks what is left with their columns. Gives what could not be
@@ -123,8 +120,7 @@ mod tests {
             job: None,
             spec: None,
             suspend: false,
-            restore_from: None,
-            take_over: None,
+            beginning: Beginning::default(),
             base_folder: PathBuf::new(),
             problems: Vec::new(),
             steps: vec![0, 2],

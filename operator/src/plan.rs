@@ -18,6 +18,7 @@ use crate::cli::PlanArgs;
 use crate::exit::{Exit, report, say};
 use crate::manifest::Manifest;
 use crate::state::out;
+use crate::translate;
 
 /// Columns of a step that are named before the rest is left out.
 const COLUMNS_SHOWN: usize = 8;
@@ -48,7 +49,8 @@ pub(crate) async fn run(args: PlanArgs) -> Exit {
     };
     let root = place.map(Root::new);
     let objects = RealObjects { base_folder: now.base_folder.clone() };
-    let outline = match outline(&now.spec, root.as_ref(), &objects).await {
+    let discard = translate::beginning(&now.job).discard;
+    let outline = match outline(&now.spec, &discard, root.as_ref(), &objects).await {
         Ok(outline) => outline,
         Err(error) => {
             say(&format!("{}: refused", args.file.display()));
@@ -182,9 +184,9 @@ fn names(before: &Map<String, Value>, now: &Map<String, Value>) -> Vec<String> {
 fn effect(field: &str) -> Effect {
     match field {
         "replicas" | "slots" | "worker" => Effect::Cut,
-        "checkpoint" | "deletionPolicy" | "rescale" | "compaction" | "upgrade" => Effect::Live,
+        "checkpoint" | "deletionPolicy" | "rescale" | "compaction" => Effect::Live,
         "suspend" => Effect::Suspend,
-        "restoreFrom" => Effect::None,
+        "restoreFrom" | "upgrade" => Effect::None,
         _ => Effect::Restart,
     }
 }
@@ -228,6 +230,9 @@ fn text(now: &Read, outline: &Outline, uri: &str, declared: Option<&[Change]>) -
     let taken = taken_over(now.job.spec.restore_from.as_ref(), outline.before.as_ref());
     for sentence in taken.into_iter().chain(happens(spec, outline.before.as_ref(), width)) {
         line("then", sentence);
+    }
+    for step in &outline.discarded {
+        line("then", format!("the state of step {step} is given up, as upgrade.discard says"));
     }
     for change in declared.unwrap_or_default() {
         line("change", format!("{}: {}", change.path, change.effect.words()));
@@ -324,6 +329,7 @@ mod tests {
             ("  deletionPolicy: Delete\n", "spec.deletionPolicy", Effect::Live),
             ("  failover: {restarts: 3}\n", "spec.failover", Effect::Restart),
             ("  suspend: true\n", "spec.suspend", Effect::Suspend),
+            ("  upgrade: {discard: []}\n", "spec.upgrade", Effect::None),
         ] {
             assert_eq!(effects(&format!("{more}{kept}")), one(path, effect));
         }

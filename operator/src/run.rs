@@ -29,7 +29,7 @@ use crate::cli::{ProcessRole, RunArgs};
 use crate::exit::{Exit, chain, report, say};
 use crate::log;
 use crate::manifest::Manifest;
-use crate::translate::RestoreFrom;
+use crate::translate::{Beginning, RestoreFrom};
 
 pub(crate) mod folder;
 mod local;
@@ -113,10 +113,8 @@ struct Paused;
 struct Job {
     spec: JobSpec,
     base_folder: PathBuf,
-    /// Whose state it begins from.
-    restore_from: Option<RestoreFrom>,
-    /// The owner whose state it may take over.
-    take_over: Option<String>,
+    /// What counts when it begins.
+    beginning: Beginning,
     /// The manifest says so, or could not be gone on with.
     suspend: bool,
     /// The text that it tried to go on with after it was suspended: the same again is no edit.
@@ -140,8 +138,7 @@ async fn wait_for_edit(file: &Path, job: &mut Job, signals: &mut Signals) -> Res
     };
     say(&format!("{file_name}: taken over: job {name} goes on"));
     job.spec = resumed.spec;
-    job.restore_from = resumed.restore_from;
-    job.take_over = resumed.take_over;
+    job.beginning = resumed.beginning;
     (job.judged, job.suspend) = (Some(resumed.text), false);
     Ok(())
 }
@@ -213,8 +210,8 @@ async fn read(args: &RunArgs) -> Option<Job> {
     if !manifest.problems.is_empty() {
         return None;
     }
-    let Manifest { suspend, base_folder, restore_from, take_over, .. } = manifest;
-    Some(Job { spec: manifest.spec?, base_folder, restore_from, take_over, suspend, judged: None })
+    let Manifest { suspend, base_folder, beginning, .. } = manifest;
+    Some(Job { spec: manifest.spec?, base_folder, beginning, suspend, judged: None })
 }
 
 async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Request, Exit> {
@@ -225,7 +222,7 @@ async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Req
     let local = place.local.as_ref().map(|path| path.display().to_string());
     let root = Root::new(place);
     let origin = origin(wanted, &root, &uri).await?;
-    let previous = wanted.take_over.clone();
+    let previous = wanted.beginning.take_over.clone();
     let previous = previous.map(|owner| Previous { owner, authority: Authority::TakeOver });
     Ok(Request {
         spec: wanted.spec.clone(),
@@ -239,12 +236,13 @@ async fn request(args: &RunArgs, wanted: &Job, folder: &JobFolder) -> Result<Req
         network: GrpcNetwork::loopback(),
         token: format!("{}{}", random::id(), random::id()),
         origin,
+        discard: wanted.beginning.discard.clone(),
     })
 }
 
 /// Whose state the job begins from, if it has none of its own; else the manifest's word has no effect.
 async fn origin(wanted: &Job, own: &Root, own_uri: &str) -> Result<Option<Origin>, Exit> {
-    let Some(from) = &wanted.restore_from else { return Ok(None) };
+    let Some(from) = &wanted.beginning.restore_from else { return Ok(None) };
     let is_untouched = begin::is_untouched(own).await.map_err(|error| refused(&error))?;
     if !is_untouched {
         return Ok(None);

@@ -2,6 +2,7 @@
 //! other. Everything was checked before: by the API server, or by the reader of manifests.
 
 use weir_crds as crds;
+use weir_engine::coordinator::begin::Discard;
 use weir_engine::pipeline::spec;
 
 /// What the engine needs to know of a manifest, and for each of its steps the index of the one in
@@ -45,18 +46,36 @@ pub(crate) enum RestoreFrom {
     Uri(String, spec::StoreSpec),
 }
 
+/// What counts when a job begins, and not while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// Whose state it begins from.
+    pub(crate) restore_from: Option<RestoreFrom>,
+    /// The owner whose state it may take over.
+    pub(crate) take_over: Option<String>,
+    /// States of its steps that may be given up.
+    pub(crate) discard: Vec<Discard>,
+}
+
+/// What counts when the job begins.
+pub(crate) fn beginning(job: &crds::StatefulJob) -> Beginning {
+    let discard = job.spec.upgrade.iter().flat_map(|upgrade| &upgrade.discard);
+    let discard =
+        discard.map(|its| Discard { step: its.step.clone(), fingerprint: its.fingerprint.clone() });
+    Beginning {
+        restore_from: restore_from(job),
+        take_over: job.spec.restore_from.as_ref().and_then(|its| its.take_over.clone()),
+        discard: discard.collect(),
+    }
+}
+
 /// Whose state the job begins from while it has none of its own.
-pub(crate) fn restore_from(job: &crds::StatefulJob) -> Option<RestoreFrom> {
+fn restore_from(job: &crds::StatefulJob) -> Option<RestoreFrom> {
     let declared = job.spec.restore_from.as_ref()?;
     match (&declared.snapshot_ref, &declared.uri) {
         (Some(snapshot), _) => Some(RestoreFrom::Snapshot(snapshot.name.clone())),
         (None, uri) => Some(RestoreFrom::Uri(uri.clone()?, store(declared.store.as_ref()))),
     }
-}
-
-/// The owner whose state the job may take over.
-pub(crate) fn take_over(job: &crds::StatefulJob) -> Option<String> {
-    job.spec.restore_from.as_ref()?.take_over.clone()
 }
 
 fn checkpoint(declared: &crds::CheckpointSpec) -> spec::CheckpointPolicy {

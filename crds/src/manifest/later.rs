@@ -7,7 +7,8 @@ use super::node::Node;
 /// Field names that are not built yet in the object at `place`, a path without indices.
 pub(super) fn fields(place: &str) -> &'static [&'static str] {
     match place {
-        "spec" => &["image", "args", "sql", "upgrade"],
+        "spec" => &["image", "args", "sql"],
+        "spec.upgrade" => &["mode"],
         "spec.state" => &["disk"],
         "spec.pipeline[]" => &["unnest", "dedup", "topN", "join", "process"],
         "spec.pipeline[].source" => &["kafka"],

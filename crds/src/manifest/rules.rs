@@ -104,6 +104,7 @@ pub(super) fn check(kind: &str, object: &Object<'_>, problems: &mut Problems) {
         "hop" => hop(object, problems),
         "compaction" => compaction(object, problems),
         "podMetadata" => own_names(object, problems),
+        "discard" => fingerprint(object, problems),
         _ => {}
     }
 }
@@ -245,6 +246,18 @@ fn compaction(object: &Object<'_>, problems: &mut Problems) {
         if !problems.is_unsound(&path) {
             problems.add(&path, format!("{most} is less than minReplicas, {least}"));
         }
+    }
+}
+
+/// A fingerprint is one that was told.
+fn fingerprint(object: &Object<'_>, problems: &mut Problems) {
+    let Some(said) = object.node.get("fingerprint").and_then(Node::words) else { return };
+    let digits = said.strip_prefix("fp-").unwrap_or_default();
+    let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let path = field(object.path, "fingerprint");
+    if !(digits.len() == 16 && digits.chars().all(is_digit)) && !problems.is_unsound(&path) {
+        let message = "is fp- and 16 hexadecimal digits, as the refusal names it";
+        problems.add(&path, format!("`{}`: {message}", Cut(said)));
     }
 }
 

@@ -92,6 +92,7 @@ const GROUPS_SET: &str = "state.keyGroups is fixed for the job's life";
 const URI: &str = "in a cluster a uri begins with s3:// or file://; relative ones serve `weir run`";
 const RESTORE: &str = "restoreFrom is one of snapshotRef and uri, or takeOver, alone or beside it";
 const RESTORE_STORE: &str = "store stands beside uri; a JobSnapshot knows its store";
+const FINGERPRINT: &str = "fingerprint is fp- and 16 hexadecimal digits, as the refusal names it";
 const LABELS: &str = NO_OWN_LABEL_WORDS;
 const ANNOTATIONS: &str = NO_OWN_ANNOTATION_WORDS;
 const SCHEDULE: &str = "schedule has five fields: minute hour day month weekday";
@@ -230,6 +231,15 @@ fn cases_of_origin_and_pods(add: &mut impl FnMut(String, Value, Option<&'static 
     ] {
         let (pointer, value) = restore(value);
         add(pointer, value, said);
+    }
+    for (fingerprint, said) in [
+        ("fp-0123456789abcdef", None),
+        ("0123456789abcdef", Some(FINGERPRINT)),
+        ("fp-0123456789ABCDEF", Some(FINGERPRINT)),
+        ("fp-0123456789abcdef0", Some(FINGERPRINT)),
+    ] {
+        let discard = json!([{"step": "sums", "fingerprint": fingerprint}]);
+        add("/spec/upgrade".into(), json!({"discard": discard}), said);
     }
     for (field, name, said) in [
         ("labels", "team", None),

@@ -3,7 +3,8 @@
 //! Nothing is written before everything that a user can have got wrong was checked, so a refused
 //! manifest leaves nothing behind. `begin/fit.rs` decides (pure); `begin/fresh.rs` deletes;
 //! `begin/outline.rs` says what would be, for `weir plan`.
-//! `begin/restore.rs` begins from another job's state.
+//! `begin/restore.rs` begins from another job's state; `begin/discard.rs` gives state of steps up;
+//! `begin/error.rs` says why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use prost::Message;
 use weir_runtime::task;
 use weir_state::ids::Term;
 use weir_state::journal::record::{Authority, Plan, StepBytes};
-use weir_state::journal::{Doomed, Entry, JobState, Journal, JournalError, NewJob, Root};
-use weir_state::objects::{StoreError, probe_create_if_absent};
+use weir_state::journal::{Doomed, Entry, JobState, Journal, NewJob, Root};
+use weir_state::objects::probe_create_if_absent;
 
 use super::cleaner::{self, Grounds};
 use super::form;
@@ -30,13 +31,17 @@ use crate::sink::SinkError;
 use crate::sink::publish;
 use crate::source::{self, Source, SourceError, dealing};
 
+mod discard;
+mod error;
 mod fit;
 pub mod fresh;
 pub mod outline;
 pub mod restore;
 
+pub use discard::Discard;
+pub use error::BeginError;
 pub use fit::Misfit;
-use restore::{Origin, RestoreError, Source as Other};
+use restore::{Origin, Source as Other};
 
 /// What a job needs from whoever runs it.
 pub struct Request {
@@ -62,6 +67,8 @@ pub struct Request {
     pub token: String,
     /// Whose state it begins from while it has none of its own.
     pub origin: Option<Origin>,
+    /// States that may be given up if they do not fit.
+    pub discard: Vec<Discard>,
 }
 
 /// An owner whose state another one may take over.
@@ -146,120 +153,9 @@ pub enum Begun {
     Ready(Box<Job>),
 }
 
-/// Why a job can't begin.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BeginError {
-    /// The manifest has problems.
-    #[error("{}", lines(.0))]
-    Problems(Vec<Problem>),
-    /// The manifest does not fit the state.
-    #[error(transparent)]
-    Misfit(#[from] Misfit),
-    /// A sink folder holds committed files of a run that the state does not know.
-    #[error(
-        "{path}: {folder} holds files of step {step} from another run ({file}); move them away, \
-         choose another folder, or run with --fresh, which deletes them"
-    )]
-    ForeignFiles {
-        /// Where in the manifest.
-        path: String,
-        /// The folder.
-        folder: String,
-        /// The sink's step.
-        step: String,
-        /// One of the files.
-        file: String,
-    },
-    /// A source does not answer: not the manifest's fault.
-    #[error("{path}: the source is unreachable")]
-    Unreachable {
-        /// Where in the manifest.
-        path: String,
-        /// Cause.
-        #[source]
-        cause: Box<SourceError>,
-    },
-    /// Nothing can be written in a sink's folder.
-    #[error("{path}: nothing can be written in {folder}; choose another folder")]
-    Unwritable {
-        /// Where in the manifest.
-        path: String,
-        /// The folder.
-        folder: String,
-        /// Cause.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// A sink's folder can't be looked at.
-    #[error("{path}: the sink cannot be used")]
-    Sink {
-        /// Where in the manifest.
-        path: String,
-        /// Cause.
-        #[source]
-        cause: Box<SinkError>,
-    },
-    /// The state's store can't be used.
-    #[error("spec.state.uri: the state cannot be used")]
-    State(#[source] StoreError),
-    /// Another owner has the state, and has not let go of it.
-    #[error(
-        "the state of job {job:?} is owned by {owner}; delete that job, or give this one another \
-         state.uri. If the owner is gone for good, restoreFrom: {{takeOver: {owner:?}}} takes the state \
-         over: what of it should run all the same is fenced and never claims it again"
-    )]
-    OwnedElsewhere {
-        /// The job.
-        job: String,
-        /// Who owns it.
-        owner: String,
-    },
-    /// The journal refuses.
-    #[error(transparent)]
-    Journal(JournalError),
-    /// It can't begin from the other job's state.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-}
-
-impl From<JournalError> for BeginError {
-    fn from(error: JournalError) -> Self {
-        match error {
-            JournalError::OwnedElsewhere { job, owner } => Self::OwnedElsewhere { job, owner },
-            other => Self::Journal(other),
-        }
-    }
-}
-
-impl BeginError {
-    /// Whether a source did not answer: that is no fault of the manifest, and may pass.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
-    }
-
-    /// Whether trying again with the same manifest and folders gives the same.
-    pub fn is_bad_input(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } => false,
-            Self::Sink { cause, .. } => cause.is_fatal(),
-            Self::State(cause) => !cause.is_transient(),
-            Self::Restore(cause) => cause.is_bad_input(),
-            Self::Journal(cause) => {
-                matches!(cause.remedy(), weir_state::journal::Remedy::AskHuman)
-            }
-            _ => true,
-        }
-    }
-}
-
 /// The steps of the pipeline that ran last, as the journal has them.
 pub(super) fn recorded_steps(state: &JobState) -> Result<Vec<StepSpec>, Misfit> {
     Ok(fit::Recorded::of(state)?.steps().to_vec())
-}
-
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// What the journal and the sources say, before anything is written.
@@ -282,13 +178,13 @@ async fn look(request: &Request) -> Result<Found, BeginError> {
             return Ok(Found::Finished(journal, summary));
         }
     }
-    let other = match &request.origin {
+    let mut other = match &request.origin {
         Some(origin) if state.is_untouched() => Some(Other::find(origin, &request.root).await?),
         _ => None,
     };
     // What it reads and keeps has to fit the other job's.
     let before = match &other {
-        Some(other) => fit::Recorded::of(&other.state)?,
+        Some(other) => fit::Recorded::at(&other.state, Some(other.checkpoint()))?,
         None => own.clone(),
     };
     before.check_unfinished(&request.spec)?;
@@ -298,7 +194,15 @@ async fn look(request: &Request) -> Result<Found, BeginError> {
         (_, Some(silent)) => return Err(unreachable(silent)),
         (checked, None) => checked.map_err(BeginError::Problems)?,
     };
-    before.check_signatures(&checked)?;
+    let run = match (&other, &journal) {
+        (Some(other), _) => other.run(),
+        (None, Some(journal)) => journal.incarnation().id.as_str(),
+        (None, None) => "",
+    };
+    let discarded = before.check_signatures(&checked, run, &request.discard)?;
+    if let Some(other) = &mut other {
+        other.leave_out(discarded);
+    }
     check_sinks(request, &own, other.as_ref()).await?;
     let other = other.map(Box::new);
     Ok(Found::Fits { journal, checked, plans: looked.plans, other })
@@ -371,7 +275,20 @@ async fn claim(
         Some(other) => Some(other.copy(&journal).await?),
         None => None,
     };
-    let plan = plan_record(&request.spec, &checked, &sources);
+    // What is given up is decided from the journal that was claimed.
+    let discarded = match &other {
+        Some(_) => BTreeSet::new(),
+        None => {
+            let run = &journal.incarnation().id;
+            let own = fit::Recorded::of(journal.state())?;
+            own.check_signatures(&checked, run, &request.discard)?
+        }
+    };
+    if !discarded.is_empty() {
+        tracing::warn!(steps = ?discarded, "state is given up, as upgrade.discard says");
+    }
+    let discarded = discard::discarded(journal.state(), &discarded);
+    let plan = Plan { discarded, ..plan_record(&request.spec, &checked, &sources) };
     if journal.state().plan.as_deref() != Some(&plan) {
         journal.append(Entry::Plan(plan)).await?;
     }
@@ -404,6 +321,7 @@ fn plan_record(
         pipeline: fit::pipeline_bytes(&spec.pipeline),
         signatures: signed.collect(),
         sources: planned.collect(),
+        discarded: Vec::new(),
     }
 }
 

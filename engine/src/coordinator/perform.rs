@@ -163,7 +163,7 @@ impl Performer {
         let deploy = Deploy {
             workers: layout.workers.iter().map(worker_ref).collect(),
             subtasks: layout.subtasks(),
-            restore: journal.state().last_checkpoint().map(|last| records::restore(last)),
+            restore: records::restore(journal.state()),
             ..self.job.deploy()
         };
         let mut failed = None;

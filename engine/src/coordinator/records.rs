@@ -141,16 +141,20 @@ fn positions_of(checkpoint: &CheckpointState, step: &str) -> Option<SourcePositi
     SourcePositions::decode(bytes.bytes.clone()).ok()
 }
 
-/// What the workers of a new generation restore.
-pub(crate) fn restore(last: &CheckpointState) -> Restore {
+/// What the workers of a new generation restore: the last checkpoint, without state that was given up.
+pub(crate) fn restore(state: &JobState) -> Option<Restore> {
+    let last = state.last_checkpoint()?;
+    let is_kept =
+        |step: &str| !state.plan.as_ref().is_some_and(|its| its.has_discarded(step, last.id));
+    let kept = last.shards.iter().filter(|(shard, _)| is_kept(&shard.step));
     let sources = last.sources.iter();
-    Restore {
+    Some(Restore {
         checkpoint: last.id.0,
         sources: sources.filter_map(|source| positions_of(last, &source.step)).collect(),
-        versions: last.shards.values().map(|version| version.encode_to_vec().into()).collect(),
+        versions: kept.map(|(_, version)| version.encode_to_vec().into()).collect(),
         watermarks: last.watermarks.iter().map(from_record).collect(),
         waiting_rows: last.waiting_rows.clone(),
-    }
+    })
 }
 
 fn to_record(watermark: &RangeWatermark) -> record::RangeWatermark {
@@ -197,6 +201,39 @@ pub(crate) fn piece_from_record(piece: &record::Piece) -> Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn state_that_was_given_up_is_not_restored_from_checkpoints_that_still_have_it() {
+        let shard = |step: &str| {
+            let version =
+                VersionRecord { step: step.to_owned(), group_end: 8, ..Default::default() };
+            let range = KeyGroupRange { start: 0, end: 8 };
+            (weir_state::journal::ShardKey { step: step.to_owned(), range }, version.into())
+        };
+        let id = CheckpointId(7);
+        let last = CheckpointState {
+            id,
+            shards: [shard("kept"), shard("lost")].into_iter().collect(),
+            ..CheckpointState::default()
+        };
+        let restored = |through: u64| {
+            let lost = record::Discarded { step: "lost".into(), through, ..Default::default() };
+            let plan = record::Plan { discarded: vec![lost], ..record::Plan::default() };
+            let state = JobState {
+                plan: Some(plan.into()),
+                checkpoints: [(id, std::sync::Arc::new(last.clone()))].into(),
+                retained: [id].into(),
+                ..JobState::default()
+            };
+            let restore = restore(&state).unwrap();
+            let steps =
+                restore.versions.into_iter().map(|its| VersionRecord::decode(its).unwrap().step);
+            steps.collect::<Vec<_>>()
+        };
+        assert_eq!(restored(7), ["kept"]);
+        assert_eq!(restored(6), ["kept", "lost"], "a later checkpoint has the new state");
+        assert_eq!(restore(&JobState::default()), None);
+    }
 
     #[test]
     fn subtasks_lie_side_by_side_and_their_key_groups_cover_all() {

@@ -18,7 +18,7 @@ use super::plan::{Wanted, Wish};
 use super::snapshots::timed::Timed;
 use super::template::{Source, Template};
 use crate::schedule::{BadSchedule, Schedule};
-use crate::translate::{self, RestoreFrom};
+use crate::translate::{self, Beginning};
 
 /// Of a resource that cannot be read.
 const CHANGE_MAX: Duration = Duration::from_secs(600);
@@ -58,10 +58,8 @@ pub(crate) struct DeclaredJob {
     pub(crate) state: State,
     pub(crate) template: Template,
     pub(crate) wanted: Wanted,
-    /// Whose state it begins from.
-    pub(crate) restore_from: Option<RestoreFrom>,
-    /// The owner whose state it may take over.
-    pub(crate) take_over: Option<String>,
+    /// What counts when it begins.
+    pub(crate) beginning: Beginning,
     /// Snapshots by the clock.
     pub(crate) timed: Option<Timed>,
 }
@@ -168,15 +166,15 @@ impl DeclaredJob {
             restart: wish.restart.as_deref(),
             default_image: &defaults.image,
         })?;
-        let restore_from = translate::restore_from(job);
-        let take_over = translate::take_over(job);
+        let beginning = translate::beginning(job);
+        let Beginning { restore_from, take_over, .. } = &beginning;
         let wanted = Wanted {
             form: form(&spec, &state),
             origin: xxh3_64(format!("{restore_from:?}{take_over:?}").as_bytes()),
             target: Target::of(&spec),
         };
         let timed = timed(job).map_err(|error| format!("spec.checkpoint.snapshots.{error}"))?;
-        Ok(Self { spec, state, template, wanted, restore_from, take_over, timed })
+        Ok(Self { spec, state, template, wanted, beginning, timed })
     }
 }
 

@@ -385,6 +385,7 @@ async fn request(
         network: GrpcNetwork::secured(Arc::clone(&tls), listen),
         token: identity.token,
         origin,
+        discard: job.beginning.discard.clone(),
     };
     Ok((request, tls))
 }
@@ -424,7 +425,7 @@ async fn origin(
     root: &Root,
     objects: &dyn Objects,
 ) -> Result<Option<Origin>, RunnerError> {
-    let Some(from) = &job.restore_from else { return Ok(None) };
+    let Some(from) = &job.beginning.restore_from else { return Ok(None) };
     if !is_untouched(root).await? {
         return Ok(None);
     }
@@ -462,7 +463,7 @@ async fn previous(
     root: &Root,
 ) -> Result<Option<Previous>, RunnerError> {
     let Some(owner) = present_owner(root).await? else { return Ok(None) };
-    if job.take_over.as_ref() == Some(&owner) {
+    if job.beginning.take_over.as_ref() == Some(&owner) {
         return Ok(Some(Previous { owner, authority: Authority::TakeOver }));
     }
     let parts: Vec<&str> = owner.split('/').collect();

@@ -15,7 +15,7 @@ use weir_runtime::clock;
 
 use crate::exit::say;
 use crate::manifest::Manifest;
-use crate::translate::RestoreFrom;
+use crate::translate::Beginning;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -71,8 +71,8 @@ pub(crate) async fn resumed(file: &Path, name: &str, judged: Option<String>) -> 
         let problems = match spec_of(&text) {
             Ok((_, true)) => continue,
             Ok((spec, false)) if spec.name == name => {
-                let Manifest { restore_from, take_over, .. } = Manifest::of(PathBuf::new(), &text);
-                return Resumed { spec, restore_from, take_over, text };
+                let Manifest { beginning, .. } = Manifest::of(PathBuf::new(), &text);
+                return Resumed { spec, beginning, text };
             }
             Ok((spec, false)) => vec![format!(
                 "metadata.name: this `weir run` holds job {name}; stop it (Ctrl-C) to run {}",
@@ -91,10 +91,8 @@ pub(crate) async fn resumed(file: &Path, name: &str, judged: Option<String>) -> 
 pub(crate) struct Resumed {
     /// The job.
     pub(crate) spec: JobSpec,
-    /// Whose state it begins from.
-    pub(crate) restore_from: Option<RestoreFrom>,
-    /// The owner whose state it may take over.
-    pub(crate) take_over: Option<String>,
+    /// What counts when it begins.
+    pub(crate) beginning: Beginning,
     /// Its text; another one is another edit.
     pub(crate) text: String,
 }

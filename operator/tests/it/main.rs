@@ -22,4 +22,5 @@ mod rows;
 mod suspend;
 mod table;
 mod tidy;
+mod upgrade;
 mod wordcount;

@@ -4,6 +4,17 @@ use super::*;
 
 #[test]
 fn whose_state_and_whose_names_are_told() {
+    let discard = |fingerprint: &str| {
+        format!("upgrade: {{discard: [{{step: sums, fingerprint: {fingerprint}}}]}}")
+    };
+    check_spec(&discard("fp-0123456789abcdef"), &[]);
+    check_spec(
+        &discard("fp-12"),
+        &[
+            "spec.upgrade.discard[0].fingerprint: `fp-12`: is fp- and 16 hexadecimal digits, as the \
+           refusal names it",
+        ],
+    );
     let begins = "spec.restoreFrom: what to begin from";
     for (fields, said) in [
         ("takeOver: c/n/j/u", vec![]),
@@ -26,7 +37,7 @@ fn whose_state_and_whose_names_are_told() {
     }
     let metadata = "spec.worker.podTemplate.metadata";
     check_spec(
-        "worker: {podTemplate: {metadata: {labels: {weir.dev/job: x, team: y}, annotations: {weir.dev/x: y}}}}",
+        "worker: {podTemplate: {metadata: {labels: {weir.dev/job: x, team: blue}, annotations: {weir.dev/x: blue}}}}",
         &[
             &format!("{metadata}.labels: weir.dev/job is Weir's own; take another name"),
             &format!("{metadata}.annotations: weir.dev/x is Weir's own; take another name"),
@@ -42,7 +53,7 @@ fn whose_state_and_whose_names_are_told() {
 fn what_is_not_built_yet_is_refused_with_that_word() {
     let later =
         |path: &str, what: &str| format!("spec{path}: {what} is not built yet; it comes later");
-    let spec = ["image: x", "args: [a]", "upgrade: {discard: []}", "sql: select 1"];
+    let spec = ["image: x", "args: [a]", "sql: select 1"];
     for field in spec {
         let name = field.split(':').next().unwrap();
         check_spec(field, &[&later(&format!(".{name}"), &format!("`{name}`"))]);
@@ -52,6 +63,7 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
         "compaction: {mode: Remote, maxReplicas: 0}",
         &["spec.compaction.maxReplicas: 0 is less than minReplicas, 1"],
     );
+    check_spec("upgrade: {mode: Rolling}", &[&later(".upgrade.mode", "`mode`")]);
     check_spec("state: {disk: {size: 1Gi}}", &[&later(".state.disk", "`disk`")]);
     for verb in [
         "unnest: tags",

@@ -1,11 +1,13 @@
 //! Does a manifest fit the state that an earlier run left? Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message;
+use weir_state::ids::CheckpointId;
 use weir_state::journal::JobState;
 
+use super::discard::{self, Discard};
 use crate::pipeline::checked::CheckedJob;
 use crate::pipeline::spec::{JobSpec, StepSpec, Verb};
 use crate::protocol::SourcePlan;
@@ -37,22 +39,40 @@ pub enum Misfit {
     /// A stateful step means something else now.
     #[error(
         "spec.pipeline[{index}]: the state of step {step} does not fit its changed key, window or \
-         values; set them back, give the step another id, or begin anew with --fresh"
+         values; set them back, give the step another id, give its state up with `{line}` in spec, or \
+         begin anew with --fresh"
     )]
     ChangedState {
         /// Index of the step.
         index: usize,
         /// Step.
         step: String,
+        /// What to paste.
+        line: String,
     },
     /// A stateful step is no more.
     #[error(
-        "spec.pipeline: step {step}, which has state, was removed; put it back, or begin anew \
-         with --fresh"
+        "spec.pipeline: step {step}, which has state, was removed; put it back, give its state up with \
+         `{line}` in spec, or begin anew with --fresh"
     )]
     RemovedState {
         /// Step.
         step: String,
+        /// What to paste.
+        line: String,
+    },
+    /// The state of a stateful step can't go or stay without that of another one.
+    #[error(
+        "spec.upgrade.discard: the states of steps {step} and {with} go together, as one folds what the \
+         other revises: `{line}`"
+    )]
+    BoundState {
+        /// Step.
+        step: String,
+        /// The other one, whose state goes.
+        with: String,
+        /// What to paste.
+        line: String,
     },
     /// A source reads something else now.
     #[error(
@@ -79,6 +99,8 @@ pub(super) struct Recorded {
     key_groups: Option<u16>,
     steps: Vec<StepSpec>,
     signatures: BTreeMap<String, Bytes>,
+    /// The last checkpoint with state of a step that was given up.
+    discarded: BTreeMap<String, u64>,
     pub(super) sources: BTreeMap<String, SourcePlan>,
 }
 
@@ -90,6 +112,11 @@ pub(super) fn pipeline_bytes(steps: &[StepSpec]) -> Bytes {
 
 impl Recorded {
     pub(super) fn of(state: &JobState) -> Result<Self, Misfit> {
+        Self::at(state, None)
+    }
+
+    /// The same, with what state means in a checkpoint; none: to whoever goes on.
+    pub(super) fn at(state: &JobState, checkpoint: Option<CheckpointId>) -> Result<Self, Misfit> {
         let unreadable = |what: String| Misfit::Unreadable { what };
         let mut recorded = Self {
             key_groups: (state.key_groups > 0).then_some(state.key_groups),
@@ -98,9 +125,7 @@ impl Recorded {
         let Some(plan) = &state.plan else { return Ok(recorded) };
         recorded.steps = serde_json::from_slice(&plan.pipeline)
             .map_err(|error| unreadable(error.to_string()))?;
-        for signed in &plan.signatures {
-            recorded.signatures.insert(signed.step.clone(), signed.bytes.clone());
-        }
+        (recorded.signatures, recorded.discarded) = discard::meanings(plan, checkpoint);
         for source in &plan.sources {
             let plan = SourcePlan::decode(source.bytes.clone());
             let plan = plan.map_err(|error| unreadable(error.to_string()))?;
@@ -153,19 +178,44 @@ impl Recorded {
         }
     }
 
-    /// Every step that has state must still be there and mean the same.
-    pub(super) fn check_signatures(&self, checked: &CheckedJob) -> Result<(), Misfit> {
-        for (step, before) in &self.signatures {
-            let now = checked.steps.iter().position(|now| now.id == *step);
-            let Some(index) = now else {
-                return Err(Misfit::RemovedState { step: step.clone() });
-            };
-            let signature = checked.steps[index].signature.as_deref().unwrap_or_default();
-            if signature.as_bytes() != before {
-                return Err(Misfit::ChangedState { index, step: step.clone() });
-            }
+    /// Every step that has state must still be there and mean the same, or its state may be given up.
+    /// Gives the steps of which that is so; `run` is the one whose state it is.
+    pub(super) fn check_signatures(
+        &self,
+        checked: &CheckedJob,
+        run: &str,
+        said: &[Discard],
+    ) -> Result<BTreeSet<String>, Misfit> {
+        let position = |step: &String| checked.steps.iter().position(|now| now.id == *step);
+        let fits = |step: &String, before: &Bytes| {
+            let now = position(step).and_then(|index| checked.steps[index].signature.as_deref());
+            now.is_some_and(|now| now.as_bytes() == before)
+        };
+        let lost = self.signatures.iter().filter(|(step, before)| !fits(step, before));
+        let lost: BTreeSet<String> = lost.map(|(step, _)| step.clone()).collect();
+        let bound = discard::bound(&self.steps, |id| self.signatures.contains_key(id), checked);
+        let more = discard::with_bound(&lost, &bound, &self.signatures);
+        let all: BTreeSet<String> = lost.iter().chain(more.keys()).cloned().collect();
+        let fingerprint = |step: &str| {
+            let signature = self.signatures.get(step).map(|its| &its[..]).unwrap_or_default();
+            let last = self.discarded.get(step).copied().unwrap_or_default();
+            discard::fingerprint(run, step, signature, last)
+        };
+        let is_said = |step: &str| {
+            let fingerprint = fingerprint(step);
+            said.iter().any(|its| its.step == step && its.fingerprint == fingerprint)
+        };
+        let line = || discard::line(all.iter().map(|step| (step.as_str(), fingerprint(step))));
+        if let Some(step) = lost.iter().find(|step| !is_said(step)).cloned() {
+            return Err(match position(&step) {
+                Some(index) => Misfit::ChangedState { index, step, line: line() },
+                None => Misfit::RemovedState { step, line: line() },
+            });
         }
-        Ok(())
+        match more.into_iter().find(|(step, _)| !is_said(step)) {
+            Some((step, with)) => Err(Misfit::BoundState { step, with, line: line() }),
+            None => Ok(all),
+        }
     }
 }
 
@@ -224,6 +274,7 @@ mod tests {
             pipeline: pipeline_bytes(&spec.pipeline),
             signatures: vec![signature],
             sources: vec![],
+            discarded: vec![],
         };
         let state = JobState {
             key_groups: spec.key_groups,
@@ -260,15 +311,31 @@ mod tests {
 
     #[test]
     fn a_removed_stateful_step_is_named() {
-        let refused = recorded(&spec()).check_signatures(&CheckedJob { steps: Vec::new() });
-        assert_eq!(refused, Err(Misfit::RemovedState { step: "a".into() }));
+        let nothing = CheckedJob { steps: Vec::new() };
+        let refused = recorded(&spec()).check_signatures(&nothing, "run", &[]).unwrap_err();
+        let Misfit::RemovedState { step, line } = &refused else { panic!("{refused}") };
+        assert_eq!(step, "a");
+        assert!(
+            refused.to_string().contains(line)
+                && line.starts_with("upgrade: {discard: [{step: a, ")
+        );
+        let (_, rest) = line.split_once("fingerprint: ").unwrap();
+        let fingerprint = rest.trim_end_matches(['}', ']']).to_owned();
+        let said =
+            |step: &str| [Discard { step: step.to_owned(), fingerprint: fingerprint.clone() }];
+        let check =
+            |run: &str, said: &[Discard]| recorded(&spec()).check_signatures(&nothing, run, said);
+        assert_eq!(check("run", &said("a")), Ok(BTreeSet::from(["a".to_owned()])));
+        assert!(check("run", &said("b")).is_err(), "it is of another step");
+        assert!(check("another run", &said("a")).is_err(), "it is of another run");
     }
 
     #[test]
     fn a_new_job_fits_everything() {
         let nothing = Recorded::of(&JobState::default()).unwrap();
         assert_eq!(nothing.check_unfinished(&spec()), Ok(()));
-        assert_eq!(nothing.check_signatures(&CheckedJob { steps: Vec::new() }), Ok(()));
+        let empty = CheckedJob { steps: Vec::new() };
+        assert_eq!(nothing.check_signatures(&empty, "", &[]), Ok(BTreeSet::new()));
     }
 
     #[test]

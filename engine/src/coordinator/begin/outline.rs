@@ -1,9 +1,11 @@
 //! What a job would be, and what its state has of it, before anything is written: for `weir plan`.
 
+use std::collections::BTreeSet;
+
 use weir_state::ids::{CheckpointId, Generation};
 use weir_state::journal::{JobState, Journal, Root};
 
-use super::{BeginError, check_job, fit, plan_sources, unreachable};
+use super::{BeginError, Discard, check_job, fit, plan_sources, unreachable};
 use crate::objects::Objects;
 use crate::pipeline::checked::{CheckedJob, CheckedVerb};
 use crate::pipeline::graph::{Graph, Node, Op};
@@ -17,6 +19,8 @@ pub struct Outline {
     pub steps: Vec<StepOutline>,
     /// What its state holds; none: there is none yet.
     pub before: Option<Before>,
+    /// Steps whose state is given up.
+    pub discarded: Vec<String>,
 }
 
 /// A step as it would be run.
@@ -65,6 +69,7 @@ pub struct Before {
 /// [`super::begin`]. Folders of sinks are not looked at.
 pub async fn outline(
     spec: &JobSpec,
+    discard: &[Discard],
     root: Option<&Root>,
     objects: &dyn Objects,
 ) -> Result<Outline, BeginError> {
@@ -88,9 +93,12 @@ pub async fn outline(
         (_, Some(silent)) => return Err(unreachable(silent)),
         (checked, None) => checked.map_err(BeginError::Problems)?,
     };
-    if state.finished.is_none() {
-        recorded.check_signatures(&checked)?;
-    }
+    let discarded = match (&journal, &state.finished) {
+        (Some(journal), None) => {
+            recorded.check_signatures(&checked, &journal.incarnation().id, discard)?
+        }
+        _ => BTreeSet::new(),
+    };
     let splits = |id: &str| {
         let step = spec.pipeline.iter().find(|step| step.id == id)?;
         let Verb::Source(declared) = &step.verb else { return None };
@@ -103,7 +111,7 @@ pub async fn outline(
         changed: changed(recorded.steps(), &spec.pipeline),
         ..before(state)
     });
-    Ok(Outline { steps, before })
+    Ok(Outline { steps, before, discarded: discarded.into_iter().collect() })
 }
 
 fn before(state: &JobState) -> Before {

@@ -123,6 +123,8 @@ pub(super) struct Source {
     objects: Place,
     pub(super) state: JobState,
     checkpoint: Arc<CheckpointState>,
+    /// Steps whose state is not taken along.
+    left_out: BTreeSet<String>,
 }
 
 impl Source {
@@ -158,7 +160,20 @@ impl Source {
         let checkpoint = checkpoint.ok_or_else(|| RestoreError::NoCheckpoint { uri: uri() })?;
         let incarnation = journal.incarnation().clone();
         let objects = journal.objects();
-        Ok(Self { origin: origin.clone(), incarnation, objects, state, checkpoint })
+        let (origin, left_out) = (origin.clone(), BTreeSet::new());
+        Ok(Self { origin, incarnation, objects, state, checkpoint, left_out })
+    }
+
+    /// The run whose state it is.
+    pub(super) fn run(&self) -> &str {
+        &self.incarnation.id
+    }
+
+    /// Takes the state of these steps not along.
+    pub(super) fn leave_out(&mut self, steps: BTreeSet<String>) {
+        let checkpoint = Arc::make_mut(&mut self.checkpoint);
+        checkpoint.shards.retain(|shard, _| !steps.contains(&shard.step));
+        self.left_out = steps;
     }
 
     /// Whether the file holds rows from before the checkpoint: the output goes on behind it.
@@ -180,11 +195,12 @@ impl Source {
             if let Some(name) = self.origin.snapshot {
                 return Err(RestoreError::NoSnapshot { uri, name });
             }
-            let newer = Self::find(&self.origin, journal.root()).await?;
+            let mut newer = Self::find(&self.origin, journal.root()).await?;
             if newer.state.plan != self.state.plan || newer.incarnation != self.incarnation {
                 // What was checked was another job.
                 return Err(RestoreError::TooFast { uri });
             }
+            newer.leave_out(self.left_out);
             self = newer;
         }
         Err(RestoreError::TooFast { uri: self.origin.root.place.uri })

@@ -83,6 +83,31 @@ pub struct Plan {
     /// Schema and splits of each source step, in the engine's encoding.
     #[prost(message, repeated, tag = "3")]
     pub sources: Vec<StepBytes>,
+    /// State that was given up, the last of a step behind its earlier ones.
+    #[prost(message, repeated, tag = "4")]
+    pub discarded: Vec<Discarded>,
+}
+
+/// A step whose state was given up: checkpoints up to `through` have state of it that means something
+/// else than what runs now.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Discarded {
+    /// Id of the step.
+    #[prost(string, tag = "1")]
+    pub step: String,
+    /// The last checkpoint with that state.
+    #[prost(uint64, tag = "2")]
+    pub through: u64,
+    /// Its signature.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub signature: Bytes,
+}
+
+impl Plan {
+    /// Whether the state that a checkpoint has of a step is none of what runs now.
+    pub fn has_discarded(&self, step: &str, checkpoint: CheckpointId) -> bool {
+        self.discarded.iter().any(|its| its.step == step && its.through >= checkpoint.0)
+    }
 }
 
 /// Something of the engine's that belongs to one step.

@@ -513,7 +513,8 @@ async fn full_journal(store: &SimStore) -> Journal {
     let bytes = Bytes::from_static(b"opaque");
     let of_step = StepBytes { step: "agg".into(), bytes: bytes.clone() };
     let signatures = vec![of_step.clone()];
-    let plan = Plan { pipeline: bytes, signatures, sources: vec![of_step.clone()] };
+    let sources = vec![of_step.clone()];
+    let plan = Plan { pipeline: bytes, signatures, sources, ..Plan::default() };
     journal.append(Entry::Plan(plan)).await.unwrap();
     journal.append(generation(1, 0)).await.unwrap();
     for id in 1..=5_u64 {

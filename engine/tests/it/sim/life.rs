@@ -562,6 +562,7 @@ impl World {
             base_folder: String::new(),
             owner: "owner".to_owned(),
             previous: None,
+            discard: Vec::new(),
             objects: Arc::new(OneStore(Arc::new(self.store.clone()))),
             network: Arc::new(self.network.clone()),
             token: TOKEN.to_owned(),

@@ -271,7 +271,7 @@ fn what_is_not_built_yet_is_refused_with_that_word() {
     let spec = |field: &str| {
         job("job", &step("filter: seq > 1")).replace("spec:\n", &format!("spec:\n  {field}\n"))
     };
-    manifests.extend(["sql: select 1", "upgrade: {discard: []}"].map(spec));
+    manifests.extend(["sql: select 1", "upgrade: {mode: Rolling}"].map(spec));
     let mut args = vec!["validate".to_owned()];
     for (index, manifest) in manifests.iter().enumerate() {
         folder.write(&format!("{index}.yaml"), manifest);

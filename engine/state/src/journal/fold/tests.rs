@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::super::base::BaseState;
-use super::super::record::{Body, Piece, Plan, StepBytes, SubtaskPlace};
+use super::super::record::{Body, Discarded, Piece, Plan, StepBytes, SubtaskPlace};
 use super::*;
 use crate::version::record::{VersionRecord, ViewRecord};
 
@@ -231,10 +231,21 @@ fn a_plan_replaces_the_last_one() {
     let plan = |text: &'static str| {
         let step = StepBytes { step: "agg".into(), bytes: bytes::Bytes::from_static(b"f") };
         let pipeline = bytes::Bytes::from_static(text.as_bytes());
-        record(1, Body::Plan(Plan { pipeline, signatures: vec![step], sources: Vec::new() }))
+        record(1, Body::Plan(Plan { pipeline, signatures: vec![step], ..Plan::default() }))
     };
     let state = running().with(&plan("one")).unwrap().with(&plan("two")).unwrap();
     assert_eq!(state.plan.unwrap().pipeline, "two");
+}
+
+#[test]
+fn state_that_was_given_up_is_stored_so() {
+    let lost = Discarded { step: "a".to_owned(), through: 7, signature: "s".into() };
+    let plan = Plan { discarded: vec![lost], ..Plan::default() };
+    let bytes = [0x22, 8, 0x0a, 1, b'a', 0x10, 7, 0x1a, 1, b's'];
+    assert_eq!(plan.encode_to_vec(), bytes);
+    assert_eq!(Plan::decode(&bytes[..]).unwrap(), plan);
+    assert!(plan.has_discarded("a", CheckpointId(7)) && plan.has_discarded("a", CheckpointId(6)));
+    assert!(!plan.has_discarded("a", CheckpointId(8)) && !plan.has_discarded("b", CheckpointId(7)));
 }
 
 /// One step of a random life.
