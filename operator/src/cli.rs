@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use weir_crds::Duration;
+
+use crate::certificates::times::Times;
 
 /// Stateful streaming jobs whose state lives in an object store.
 #[derive(Debug, Parser)]
@@ -81,9 +84,33 @@ pub(crate) struct OperatorArgs {
     /// Tells this cluster from others that share a bucket; without it the uid of kube-system does
     #[arg(long, value_name = "NAME", env = "WEIR_CLUSTER_ID")]
     pub(crate) cluster_id: Option<String>,
+    /// How long a namespace's authority counts; the next one follows after two thirds of it
+    #[arg(long, value_name = "DURATION", env = "WEIR_AUTHORITY_LIFETIME", default_value = "365d")]
+    pub(crate) authority_lifetime: Duration,
+    /// How long a certificate between operator and workers counts; renewed after two thirds of it
+    #[arg(long, value_name = "DURATION", env = "WEIR_CERTIFICATE_LIFETIME", default_value = "90d")]
+    pub(crate) certificate_lifetime: Duration,
+    /// How often the authorities of namespaces with running jobs are looked at
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "WEIR_CERTIFICATE_CHECK_INTERVAL",
+        default_value = "10m"
+    )]
+    pub(crate) certificate_check_interval: Duration,
     /// Serve /healthz, /readyz and /metrics there
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7411")]
     pub(crate) probes: SocketAddr,
+}
+
+impl OperatorArgs {
+    /// Errors: durations that do not fit together.
+    pub(crate) fn times(&self) -> Result<Times, String> {
+        let [authority, certificate, look] =
+            [self.authority_lifetime, self.certificate_lifetime, self.certificate_check_interval]
+                .map(|its| std::time::Duration::from_millis(its.as_millis()));
+        Times::new(authority, certificate, look)
+    }
 }
 
 /// Flags of `weir release`.
@@ -215,6 +242,22 @@ mod tests {
     #[test]
     fn flags_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_operator_rotates_certificates_in_time_by_itself_and_takes_no_times_that_are_too_short() {
+        let times = |flags: &[&str]| {
+            let all = [&["weir", "operator", "--worker-image", "i"], flags].concat();
+            let Command::Operator(args) = Cli::try_parse_from(all).unwrap().command else {
+                panic!("another command")
+            };
+            args.times()
+        };
+        assert_eq!(times(&[]).unwrap().look().as_secs(), 600);
+        let short = ["--certificate-lifetime", "10m", "--authority-lifetime", "30m"];
+        assert!(times(&short).unwrap_err().starts_with("--certificate-lifetime is at least 7200s"));
+        let all = [&short[..], &["--certificate-check-interval", "10s"]].concat();
+        assert_eq!(times(&all).unwrap().settles().as_secs(), 150);
     }
 
     #[test]

@@ -18,7 +18,6 @@ use clap::Parser;
 use crate::cli::{Cli, Command, StateCommand};
 use crate::exit::Exit;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "authorities are not rotated yet"))]
 mod certificates;
 mod cli;
 mod credentials;

@@ -6,7 +6,8 @@
 //! - `operator/job.rs` — the task of one job: observe, plan, act, show.
 //! - `operator/runner.rs` — its coordinator, the same as in `weir run`, over `operator/cluster.rs`.
 //! - `operator/snapshots.rs` — snapshots; `operator/keeper.rs` — a job's part in them.
-//! - `operator/pods.rs` — the one watch of pods. `operator/secrets.rs` — token and certificates.
+//! - `operator/pods.rs` — the one watch of pods. `operator/secrets.rs` — token and certificates;
+//!   `operator/authorities.rs` — those who issue them, one after the other.
 //! - `operator/lease.rs` — which jobs are this operator's. `operator/events.rs` — events.
 //! - `operator/api.rs`, `operator/conditions.rs` — what jobs and snapshots ask and show alike.
 //! - `operator/meters.rs` — what is counted, for `operator/probes.rs` and `operator/metrics.rs`;
@@ -37,6 +38,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use weir_runtime::task::{self, Task};
 use weir_runtime::{clock, random};
 
+use self::authorities::Authorities;
 use self::declared::{Declared, Defaults};
 use self::events::Events;
 use self::job::JobTask;
@@ -45,6 +47,7 @@ use self::meters::Meters;
 use self::pods::PodStore;
 use self::requests::Counting;
 use self::runner::Ground;
+use self::secrets::Issuing;
 use self::snapshots::SnapshotStore;
 use self::snapshots::attend::{self, Attention};
 use self::turns::Turns;
@@ -53,6 +56,7 @@ use crate::exit::{Exit, report, say};
 use crate::probes as http;
 
 mod api;
+mod authorities;
 mod cluster;
 mod conditions;
 mod declared;
@@ -82,6 +86,13 @@ const EVENTS_MAX: usize = 1_024;
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) async fn run(args: OperatorArgs) -> Exit {
     crate::log::to_stderr();
+    let times = match args.times() {
+        Ok(times) => times,
+        Err(why) => {
+            say(&format!("error: {why}"));
+            return Exit::BadInput;
+        }
+    };
     let meters = Meters::default();
     // Leases have a connection of their own: nobody's requests stand before theirs.
     let clients = async { Ok::<_, kube::Error>((client(&meters).await?, client(&meters).await?)) };
@@ -114,8 +125,10 @@ pub(crate) async fn run(args: OperatorArgs) -> Exit {
     let leases = Api::namespaced(own, &args.namespace);
     let (mut leases, held) = Leases::new(leases, identity.clone(), pod(), meters.clone());
     let defaults = Defaults { image: args.worker_image, state_uri: args.state };
-    let (namespace, turns) = (args.namespace, Turns::default());
-    let ground = Ground { client: client.clone(), namespace, cluster, meters, turns };
+    let issuing = Issuing { client: client.clone(), own_namespace: args.namespace, times };
+    let authorities = Authorities::new(issuing, meters.clone());
+    let turns = Turns::default();
+    let ground = Ground { client: client.clone(), cluster, meters, turns, authorities };
     let events = Events::new(client, &identity);
     let operator = Operator::new(ground, events, defaults, held);
     tokio::select! {
@@ -445,9 +458,14 @@ fn failed(meters: &Meters, namespace: Option<&str>, what: &str, error: &watcher:
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
+    use crate::certificates::times::Times;
+
+    const DAY: Duration = Duration::from_secs(86_400);
 
     fn job(namespace: &str, name: &str) -> DynamicObject {
         serde_json::from_value(json!({
@@ -461,11 +479,14 @@ mod tests {
     #[tokio::test]
     async fn a_list_of_one_namespace_forgets_no_job_of_another() {
         let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-        let (namespace, cluster) = ("own".to_owned(), "c".to_owned());
         let (_held, held) = watch::channel(BTreeSet::new());
         let events = Events::new(client.clone(), "me");
+        let times = Times::new(DAY * 365, DAY * 90, DAY / 144).unwrap();
+        let own_namespace = "own".to_owned();
+        let issuing = Issuing { client: client.clone(), own_namespace, times };
         let (meters, turns) = (Meters::default(), Turns::default());
-        let ground = Ground { client, namespace, cluster, meters, turns };
+        let authorities = Authorities::new(issuing, meters.clone());
+        let ground = Ground { client, cluster: "c".to_owned(), meters, turns, authorities };
         let defaults = Defaults { image: "weir:1".to_owned(), state_uri: None };
         let mut operator = Operator::new(ground, events, defaults, held);
         let scope = |name: &str| Scope::new(Some(name.to_owned()), Arc::default());

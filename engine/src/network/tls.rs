@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_rustls::rustls;
 use weir_runtime::task::Task;
 
-pub use self::material::{Pem, certificates_in};
+pub use self::material::{Pem, certificates_in, is_taken};
 pub use self::name::{PeerName, Role};
 
 pub(crate) use self::material::{Material, peer_name};

@@ -5,6 +5,10 @@ use yasna::{ASN1Result, BERReader, Tag};
 
 use super::CertificateError;
 
+/// Everything counts from this long before it was made: clocks of nodes differ, and that of an
+/// operator may jump ahead for a while.
+const BACKDATED_SECONDS: i64 = 86_400;
+
 /// Seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
@@ -12,6 +16,29 @@ pub(crate) struct Validity {
     pub(crate) from_seconds: i64,
     /// until then.
     pub(crate) until_seconds: i64,
+}
+
+impl Validity {
+    /// Of what is made now and is to last so long.
+    pub(crate) fn lasting(now: i64, seconds: i64) -> Self {
+        Self { from_seconds: now - BACKDATED_SECONDS, until_seconds: now + seconds }
+    }
+
+    /// It ends no later than that.
+    pub(crate) fn until_at_most(self, end: i64) -> Self {
+        Self { until_seconds: self.until_seconds.min(end), ..self }
+    }
+
+    /// Whether it counts now.
+    pub(crate) fn is_in_force(self, now: i64) -> bool {
+        (self.from_seconds..self.until_seconds).contains(&now)
+    }
+
+    /// When the next one is due: after two thirds of its time, which by now is to be `lifetime`.
+    pub(crate) fn due_at(self, lifetime: i64) -> i64 {
+        let made = self.from_seconds + BACKDATED_SECONDS;
+        made + (self.until_seconds - made).min(lifetime) / 3 * 2
+    }
 }
 
 /// The dates of the first certificate in a PEM text.

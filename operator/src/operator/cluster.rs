@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
 use weir_runtime::clock::{self, Instant};
 use weir_runtime::random;
@@ -46,6 +46,8 @@ pub(crate) struct KubeCluster {
     /// Pods that were ready once. A probe that fails later says nothing about the process.
     was_ready: BTreeSet<String>,
     refused: Option<Refused>,
+    /// Told of each pod that is created.
+    on_create: Arc<Notify>,
 }
 
 /// A pod that was created and is not shown by the watch.
@@ -68,6 +70,7 @@ impl KubeCluster {
         api: Api<Pod>,
         template: watch::Receiver<Arc<Template>>,
         pods: watch::Receiver<Pods>,
+        on_create: Arc<Notify>,
     ) -> Self {
         Self {
             role,
@@ -79,6 +82,7 @@ impl KubeCluster {
             deleted: BTreeSet::new(),
             was_ready: BTreeSet::new(),
             refused: None,
+            on_create,
         }
     }
 
@@ -111,6 +115,7 @@ impl KubeCluster {
         let parameters =
             PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
         let made = self.api.create(&parameters, &pod).await?;
+        self.on_create.notify_one();
         if let Some((_, facts)) = PodFacts::of(&made) {
             let until = clock::now() + SHOWN_MAX;
             self.created.insert(facts.name.clone(), Created { facts, until });

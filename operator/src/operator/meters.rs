@@ -33,6 +33,19 @@ pub(crate) struct Numbers {
     pub(crate) scopes: BTreeMap<String, Scope>,
     /// Jobs that have a task here, by namespace and name.
     pub(crate) jobs: BTreeMap<(String, String), JobNumbers>,
+    /// Certificates of jobs that run here, and (without a name) the authorities of their namespaces.
+    pub(crate) certificates: BTreeMap<(String, Option<String>), CertificateNumbers>,
+}
+
+/// What is shown of a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CertificateNumbers {
+    /// When it ends, in seconds since 1970.
+    pub(crate) expiry_seconds: i64,
+    /// When another one is due.
+    pub(crate) due_seconds: i64,
+    /// How many authorities are trusted there.
+    pub(crate) authorities: usize,
 }
 
 /// The watches of one namespace, or of all.
@@ -115,6 +128,12 @@ impl Meters {
         JobMeter { meters: self.clone(), key }
     }
 
+    /// Shows a job's certificate, or its namespace's authority, for as long as the meter is kept.
+    pub(crate) fn certificate(&self, namespace: &str, job: Option<&str>) -> CertificateMeter {
+        let key = (namespace.to_owned(), job.map(str::to_owned));
+        CertificateMeter { meters: self.clone(), key }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Numbers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,6 +161,27 @@ impl JobMeter {
 impl Drop for JobMeter {
     fn drop(&mut self) {
         self.meters.lock().jobs.remove(&self.key);
+    }
+}
+
+/// The meter of one certificate.
+#[derive(Debug)]
+pub(crate) struct CertificateMeter {
+    meters: Meters,
+    key: (String, Option<String>),
+}
+
+impl CertificateMeter {
+    /// Shows it so from now on.
+    pub(crate) fn show(&self, expiry_seconds: i64, due_seconds: i64, authorities: usize) {
+        let shown = CertificateNumbers { expiry_seconds, due_seconds, authorities };
+        self.meters.lock().certificates.insert(self.key.clone(), shown);
+    }
+}
+
+impl Drop for CertificateMeter {
+    fn drop(&mut self) {
+        self.meters.lock().certificates.remove(&self.key);
     }
 }
 

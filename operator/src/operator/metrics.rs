@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_engine::coordinator::status::Status;
 
 use super::lease;
-use super::meters::{JobNumbers, Numbers};
+use super::meters::{CertificateNumbers, JobNumbers, Numbers};
 use crate::metrics::{Labels, Page, number, seconds};
 
 /// Name, help, value; none: the job has no such number yet.
@@ -87,6 +87,7 @@ pub(super) fn page(numbers: &Numbers) -> Page {
     page.gauge("weir_build_info", "Which version this is; always 1", [(version, 1.0)]);
     add_operator(&mut page, numbers);
     add_states(&mut page, numbers);
+    add_certificates(&mut page, numbers);
     for (name, help, value) in GAUGES {
         let series = numbers.jobs.iter().filter_map(|(key, job)| Some((of(key), value(job)?)));
         page.gauge(name, help, series);
@@ -166,6 +167,38 @@ fn add_states(page: &mut Page, numbers: &Numbers) {
     page.gauge("weir_job_condition", "Whether a condition of the job holds", conditions);
 }
 
+fn add_certificates(page: &mut Page, numbers: &Numbers) {
+    let seconds = |at: i64| number(u64::try_from(at).unwrap_or_default());
+    let authorities = |value: &dyn Fn(&CertificateNumbers) -> f64| -> Vec<(Labels, f64)> {
+        let all = numbers.certificates.iter().filter(|((_, job), _)| job.is_none());
+        let labels = |namespace: &String| vec![("namespace", namespace.clone())];
+        all.map(|((namespace, _), its)| (labels(namespace), value(its))).collect()
+    };
+    let jobs = |value: &dyn Fn(&CertificateNumbers) -> f64| -> Vec<(Labels, f64)> {
+        let all = numbers.certificates.iter().filter_map(|((namespace, job), its)| {
+            let key = (namespace.clone(), job.clone()?);
+            Some((of(&key), value(its)))
+        });
+        all.collect()
+    };
+    let help =
+        "When the authority that issues a namespace's certificates ends, in seconds since 1970";
+    let expiry = authorities(&|its| seconds(its.expiry_seconds));
+    page.gauge("weir_authority_expiry_timestamp_seconds", help, expiry);
+    let help = "When another authority is to follow it";
+    let due = authorities(&|its| seconds(its.due_seconds));
+    page.gauge("weir_authority_due_timestamp_seconds", help, due);
+    let help = "Authorities that are trusted: more than one while one follows another";
+    let count = authorities(&|its| number(its.authorities as u64));
+    page.gauge("weir_authorities_trusted", help, count);
+    let help = "When the workers' certificate ends, in seconds since 1970";
+    let expiry = jobs(&|its| seconds(its.expiry_seconds));
+    page.gauge("weir_job_certificate_expiry_timestamp_seconds", help, expiry);
+    let help = "When another certificate is to be issued";
+    let due = jobs(&|its| seconds(its.due_seconds));
+    page.gauge("weir_job_certificate_due_timestamp_seconds", help, due);
+}
+
 /// Names of all metrics.
 #[cfg(test)]
 pub(crate) fn names() -> std::collections::BTreeSet<String> {
@@ -181,6 +214,29 @@ mod tests {
 
     use super::super::meters::Meters;
     use super::*;
+
+    #[test]
+    fn certificates_are_shown_for_as_long_as_somebody_keeps_them() {
+        let meters = Meters::default();
+        let authority = meters.certificate("shop", None);
+        let job = meters.certificate("shop", Some("a"));
+        assert!(!meters.with(page).text().contains("shop"), "nobody has looked yet");
+        authority.show(1_800_000_000, 1_700_000_000, 2);
+        job.show(1_600_000_000, 1_500_000_000, 0);
+        let text = meters.with(page).text();
+        let of = "namespace=\"shop\",weir_job=\"shop/a\"";
+        for line in [
+            "weir_authority_expiry_timestamp_seconds{namespace=\"shop\"} 1800000000.0".to_owned(),
+            "weir_authority_due_timestamp_seconds{namespace=\"shop\"} 1700000000.0".to_owned(),
+            "weir_authorities_trusted{namespace=\"shop\"} 2.0".to_owned(),
+            format!("weir_job_certificate_expiry_timestamp_seconds{{{of}}} 1600000000.0"),
+            format!("weir_job_certificate_due_timestamp_seconds{{{of}}} 1500000000.0"),
+        ] {
+            assert!(text.lines().any(|its| its == line), "{line}\n{text}");
+        }
+        drop((authority, job));
+        assert!(!meters.with(page).text().contains("shop"), "nobody keeps them any more");
+    }
 
     #[test]
     fn a_job_that_runs_shows_its_numbers_and_one_that_never_did_none() {

@@ -46,6 +46,12 @@ pub(crate) const SERVING: &str = "weir.dev/serving";
 pub(crate) const RESTART: &str = "weir.dev/restart";
 /// Annotation of jobs: another value asks for a checkpoint at once.
 pub(crate) const CHECKPOINT: &str = "weir.dev/checkpoint";
+/// Annotation of a namespace's authority: another value makes another authority follow it.
+pub(crate) const ROTATE: &str = "weir.dev/rotate";
+/// Annotation of a namespace's authority: the value of `ROTATE` for which the newest one was made.
+pub(crate) const ROTATED: &str = "weir.dev/rotated";
+/// Annotation of a namespace's authority: the format of its secret.
+pub(crate) const FORMAT: &str = "weir.dev/authority-format";
 /// Annotation of the job's secret: when its certificate was made, in seconds since 1970.
 pub(crate) const ISSUED: &str = "weir.dev/issued";
 
@@ -64,7 +70,7 @@ pub(crate) fn job_secret(job: &str) -> String {
     format!("{job}-weir-tls")
 }
 
-/// The secret, in the operator's namespace, with the authority of a namespace.
+/// The secret, in the operator's namespace, with the authorities of a namespace.
 pub(crate) fn authority_secret(namespace: &str) -> String {
     format!("weir-authority-{namespace}")
 }

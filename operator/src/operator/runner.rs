@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::Api;
 use kube::{Client, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use weir_engine::coordinator::begin::fresh::{self, FreshError};
 use weir_engine::coordinator::begin::restore::Origin;
 use weir_engine::coordinator::begin::{
@@ -30,6 +30,7 @@ use weir_state::journal::record::Authority;
 use weir_state::objects::{Place, StoreError, StoreOptions, open};
 
 use super::api;
+use super::authorities::Authorities;
 use super::cluster::KubeCluster;
 use super::declared::{Declared, DeclaredJob, State, asked_number};
 use super::meters::Meters;
@@ -46,8 +47,6 @@ use crate::credentials::SecretStore;
 use crate::exit::chain;
 use crate::translate::RestoreFrom;
 
-/// How often a running job's certificates are looked at.
-const IDENTITY_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// Pauses between two attempts to begin: the first, and the longest.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -56,14 +55,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Ground {
     pub(crate) client: Client,
-    /// The operator's own namespace.
-    pub(crate) namespace: String,
     /// Tells this cluster from others.
     pub(crate) cluster: String,
     /// What is counted.
     pub(crate) meters: Meters,
     /// Who begins now.
     pub(crate) turns: Turns,
+    /// Who issues certificates.
+    pub(crate) authorities: Authorities,
 }
 
 /// A coordinator and how it is steered.
@@ -235,7 +234,7 @@ struct Course {
 impl Course {
     async fn run(self) {
         let mut pause = PAUSE_FIRST;
-        let (begun, tls) = loop {
+        let (begun, tls, identity) = loop {
             let error = match Box::pin(self.ground.turns.take(self.begin())).await {
                 Ok(begun) => break begun,
                 Err(error) => error,
@@ -252,22 +251,26 @@ impl Course {
         };
         let end = match begun {
             Begun::Finished(summary) => End::Finished(summary.to_string()),
-            Begun::Ready(job) => Box::pin(self.drive(*job, &tls)).await,
+            Begun::Ready(job) => Box::pin(self.drive(*job, &tls, identity)).await,
         };
         self.show.send_replace(Shows::Over(end));
     }
 
-    async fn begin(&self) -> Result<(Begun, Arc<Tls>), RunnerError> {
-        let (mut request, tls) = request(&self.ground, &self.declared, &self.job).await?;
+    async fn begin(&self) -> Result<(Begun, Arc<Tls>, Identity), RunnerError> {
+        let (mut request, tls, identity) = request(&self.ground, &self.declared, &self.job).await?;
         // What was changed meanwhile counts from the start.
         self.wanted.borrow().put_into(&mut request.spec);
-        Ok((begin(request).await?, tls))
+        Ok((begin(request).await?, tls, identity))
     }
 
-    async fn drive(&self, job: Job, tls: &Tls) -> End {
+    async fn drive(&self, job: Job, tls: &Tls, identity: Identity) -> End {
         let pods: Api<Pod> = Api::namespaced(self.ground.client.clone(), &self.declared.namespace);
-        let processes =
-            |role| KubeCluster::new(role, pods.clone(), self.form.clone(), self.pods.clone());
+        // A pod that was just created needs its secret, and somebody may have deleted that.
+        let created = Arc::new(Notify::new());
+        let processes = |role| {
+            let (form, pods_of) = (self.form.clone(), self.pods.clone());
+            KubeCluster::new(role, pods.clone(), form, pods_of, Arc::clone(&created))
+        };
         let mut cluster = processes(ProcessRole::Worker);
         let compactors = Box::new(processes(ProcessRole::Compactor));
         let (status, mut shown) = watch::channel(Status::default());
@@ -291,7 +294,9 @@ impl Course {
         let outcome = tokio::select! {
             outcome = running => outcome,
             () = show => return End::Fenced("its status ended".to_owned()),
-            () = self.renew(tls) => return End::Fenced("its certificates ended".to_owned()),
+            () = Box::pin(self.renew(tls, identity, &created)) => {
+                return End::Fenced("its certificates ended".to_owned());
+            }
         };
         match outcome.phase {
             Phase::Finished => End::Finished(outcome.summary.to_string()),
@@ -305,20 +310,14 @@ impl Course {
 
 impl Course {
     /// Keeps the job's certificates young, for ever.
-    async fn renew(&self, tls: &Tls) {
-        loop {
-            clock::sleep(IDENTITY_EVERY).await;
-            match identity(&self.ground, &self.declared).await {
-                Ok(identity) => {
-                    if let Err(error) = tls.replace(&identity.pem) {
-                        tracing::warn!("the old certificate is used on: {}", chain(&error));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!("certificates cannot be looked at: {}", chain(&error));
-                }
+    async fn renew(&self, tls: &Tls, first: Identity, created: &Notify) {
+        let owner = secret_owner(&self.declared);
+        let take = |identity: &Identity| {
+            if let Err(error) = tls.replace(&identity.pem) {
+                tracing::warn!("the old certificate is used on: {}", chain(&error));
             }
-        }
+        };
+        self.ground.authorities.renew(&owner, first, created, take).await;
     }
 }
 
@@ -364,13 +363,14 @@ async fn request(
     ground: &Ground,
     declared: &Declared,
     job: &DeclaredJob,
-) -> Result<(Request, Arc<Tls>), RunnerError> {
+) -> Result<(Request, Arc<Tls>, Identity), RunnerError> {
     let objects = objects(ground, &declared.namespace);
     let place = state_place(&*objects, &job.state).await?;
     let root = Root::new(place);
     let origin = origin(ground, declared, job, &root, &*objects).await?;
     let previous = previous(ground, declared, job, &root).await?;
-    let identity = identity(ground, declared).await?;
+    let issuing = &ground.authorities.issuing;
+    let identity = issuing.identity(&secret_owner(declared), None).await?;
     let tls = Tls::new(&identity.pem)?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let request = Request {
@@ -383,20 +383,19 @@ async fn request(
         previous,
         objects,
         network: GrpcNetwork::secured(Arc::clone(&tls), listen),
-        token: identity.token,
+        token: identity.token.clone(),
         origin,
         discard: job.beginning.discard.clone(),
     };
-    Ok((request, tls))
+    Ok((request, tls, identity))
 }
 
-async fn identity(ground: &Ground, declared: &Declared) -> Result<Identity, SecretError> {
-    let whom = secrets::Owner {
+fn secret_owner(declared: &Declared) -> secrets::Owner {
+    secrets::Owner {
         namespace: declared.namespace.clone(),
         job: declared.name.clone(),
-        reference: owner(&declared.name, &declared.uid),
-    };
-    secrets::identity(&ground.client, &ground.namespace, &whom).await
+        reference: Some(owner(&declared.name, &declared.uid)),
+    }
 }
 
 pub(crate) fn objects(ground: &Ground, namespace: &str) -> Arc<dyn Objects> {

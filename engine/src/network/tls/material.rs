@@ -2,14 +2,15 @@
 //! resumed (a session that is resumed would not meet the authorities of today).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::rustls;
-use webpki::EndEntityCert;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{PeerName, TlsError};
 
@@ -63,6 +64,28 @@ impl Material {
 pub fn certificates_in(text: &[u8]) -> Result<Vec<Vec<u8>>, TlsError> {
     let all = certificates("the text", text)?;
     Ok(all.iter().map(|certificate| certificate.to_vec()).collect())
+}
+
+/// Whether those who trust `authorities` (`ca.crt`) take `certificate` (`tls.crt`) at a time, in seconds
+/// since 1970, from whoever dials and from whoever is dialled.
+pub fn is_taken(certificate: &[u8], authorities: &[u8], at_seconds: i64) -> bool {
+    let (Ok(chain), Ok(roots)) =
+        (certificates("tls.crt", certificate), certificates("ca.crt", authorities))
+    else {
+        return false;
+    };
+    let anchors: Result<Vec<_>, _> = roots.iter().map(anchor_from_trusted_cert).collect();
+    let (Some(first), Ok(anchors), Ok(at)) = (chain.first(), anchors, u64::try_from(at_seconds))
+    else {
+        return false;
+    };
+    let Ok(first) = EndEntityCert::try_from(first) else { return false };
+    let algorithms = provider().signature_verification_algorithms.all;
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+    [KeyUsage::client_auth(), KeyUsage::server_auth()].into_iter().all(|usage| {
+        let found = first.verify_for_usage(algorithms, &anchors, &[], at, usage, None, None);
+        found.is_ok()
+    })
 }
 
 fn certificates(part: &'static str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
