@@ -24,6 +24,13 @@ spec:
     - {{id: out, from: sums, sink: {{blackhole: {{}}}}}}
 """
 
+SNAPSHOT = """
+apiVersion: weir.dev/v1alpha1
+kind: JobSnapshot
+metadata: {name: kept}
+spec: {jobRef: {name: endless}, deletionPolicy: Delete}
+"""
+
 
 def run(t: Scenario) -> None:
     install(t)
@@ -60,6 +67,9 @@ def lose_all_operators(t: Scenario, secret: str) -> list[str]:
     store = json.dumps(t.store() | {"secretRef": {"name": secret}})
     t.apply(ENDLESS.format(uri=t.bucket.uri("state/endless"), store=store))
     t.kubectl("wait", "--for=condition=Ready", "sj/endless", "--timeout=60s")
+    t.apply(SNAPSHOT)
+    t.kubectl("wait", "--for=condition=Ready", "jsnap/kept", "--timeout=60s")
+    t.check(t.get("jsnap", "kept")["metadata"].get("finalizers"), "nothing holds the snapshot")
     t.kubectl("patch", "sj", "flights", "--type=merge", "-p", '{"spec":{"deletionPolicy":"Delete"}}')
     t.until("the finalizer is there", lambda: t.get("sj", "flights")["metadata"].get("finalizers"))
     workers = pods(t)
@@ -119,7 +129,8 @@ def uninstall(t: Scenario) -> None:
 
 def delete_without_operator(t: Scenario) -> None:
     """The uninstall let go of the job: it can be deleted, and its state is still there."""
-    t.check(not t.get("sj", "flights")["metadata"].get("finalizers"), "the uninstall left a finalizer")
+    for kind, name in (("sj", "flights"), ("jsnap", "kept")):
+        t.check(not t.get(kind, name)["metadata"].get("finalizers"), f"the uninstall left a finalizer on {kind} {name}")
     t.kubectl("delete", "sj", "flights", "--timeout=20s")
     t.check(t.bucket.keys("state/flights/"), "its state is gone")
 

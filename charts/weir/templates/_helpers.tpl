@@ -68,7 +68,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 
 {{- define "weir.releaseRules" -}}
 - apiGroups: [weir.dev]
-  resources: [statefuljobs]
+  resources: [statefuljobs, jobsnapshots]
   verbs: [list, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]

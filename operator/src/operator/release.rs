@@ -2,20 +2,22 @@
 //! left needs nobody: a job, its namespace and its workers can be deleted at any time.
 //!
 //! First the operator's own deployment is scaled to nothing, since an operator that is there gives a
-//! job with `deletionPolicy: Delete` its finalizer back. Then the finalizers go. The state of such a
-//! job stays, and a line for each says where.
+//! job or a snapshot with `deletionPolicy: Delete` its finalizer back. Then the finalizers go. The state
+//! of such a job stays, and what such a snapshot holds of it; a line for each says where.
 
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::json;
 use weir_runtime::clock;
 
 use super::declared::{Declared, Defaults};
 use super::events::Events;
+use super::snapshots::Snapshot;
+use super::snapshots::attend;
 use super::{api, job, lease, names};
 use crate::cli::ReleaseArgs;
 use crate::exit::{Exit, chain, report, say};
@@ -24,8 +26,8 @@ use crate::state::out;
 /// How long the operators may take to end; beyond it the finalizers go all the same.
 const OPERATORS_END_MAX: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Jobs asked for at once.
-const PAGE_JOBS: u32 = 500;
+/// Jobs or snapshots asked for at once.
+const PAGE_OBJECTS: u32 = 500;
 
 /// Why jobs can't be let go of.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +38,9 @@ enum ReleaseError {
         #[source]
         cause: Box<kube::Error>,
     },
-    #[error("the jobs of {place} cannot be listed")]
+    #[error("the {what} of {place} cannot be listed")]
     List {
+        what: String,
         place: String,
         #[source]
         cause: Box<kube::Error>,
@@ -71,9 +74,9 @@ pub(crate) async fn run(args: ReleaseArgs) -> Exit {
 /// What came of it.
 #[derive(Debug, Default, PartialEq)]
 struct Released {
-    /// A line for each job that was let go of.
+    /// A line for each job or snapshot that was let go of.
     lines: String,
-    /// Jobs that still have their finalizer.
+    /// Those that still have their finalizer.
     left: usize,
 }
 
@@ -86,10 +89,16 @@ async fn release(client: &Client, args: ReleaseArgs) -> Result<Released, Release
     let events = Events::new(client.clone(), "release");
     let mut released = Released::default();
     for scope in api::scopes(args.watch) {
-        for object in jobs(client, scope.as_deref()).await? {
+        for object in all(client, scope.as_deref(), &api::job_resource()).await? {
             let Some(declared) = Declared::of(&object, &defaults) else { continue };
             if declared.has_finalizer {
                 let_go(client, &events, &declared, &mut released).await;
+            }
+        }
+        for object in all(client, scope.as_deref(), &attend::resource()).await? {
+            let Some(snapshot) = Snapshot::of(&object) else { continue };
+            if snapshot.has_finalizer {
+                let_go_of_snapshot(client, &events, &snapshot, &mut released).await;
             }
         }
     }
@@ -129,18 +138,22 @@ async fn wait_for_operators(client: &Client, namespace: &str) {
     }
 }
 
-/// All jobs of a namespace, or of all; without their definition there are none.
-async fn jobs(client: &Client, scope: Option<&str>) -> Result<Vec<DynamicObject>, ReleaseError> {
-    let jobs = api::of_scope(client, scope, &api::job_resource());
+/// All of a kind in a namespace, or in all; without its definition there are none.
+async fn all(
+    client: &Client,
+    scope: Option<&str>,
+    kind: &ApiResource,
+) -> Result<Vec<DynamicObject>, ReleaseError> {
+    let objects = api::of_scope(client, scope, kind);
     let mut found = Vec::new();
-    let mut page = ListParams::default().limit(PAGE_JOBS);
+    let mut page = ListParams::default().limit(PAGE_OBJECTS);
     loop {
-        let list = match jobs.list(&page).await {
+        let list = match objects.list(&page).await {
             Ok(list) => list,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(found),
             Err(cause) => {
-                let place = api::scope_name(scope);
-                return Err(ReleaseError::List { place, cause: Box::new(cause) });
+                let (what, place) = (kind.plural.clone(), api::scope_name(scope));
+                return Err(ReleaseError::List { what, place, cause: Box::new(cause) });
             }
         };
         found.extend(list.items);
@@ -170,6 +183,30 @@ async fn let_go(client: &Client, events: &Events, declared: &Declared, released:
         Err(error) => {
             released.left += 1;
             say(&format!("{whose}: its finalizer stays: {}", chain(&error)));
+        }
+    }
+}
+
+async fn let_go_of_snapshot(
+    client: &Client,
+    events: &Events,
+    snapshot: &Snapshot,
+    released: &mut Released,
+) {
+    let whose = format!("{}/{}", snapshot.namespace, snapshot.name);
+    let parameters = PatchParams::apply(names::SNAPSHOT_MANAGER).force();
+    let patch = Patch::Apply(attend::hold_patch(snapshot, snapshot.bound.as_ref(), false));
+    let snapshots = attend::snapshots_in(client, &snapshot.namespace);
+    match snapshots.patch(&snapshot.name, &parameters, &patch).await {
+        Ok(_) => {
+            let note = attend::left_behind(snapshot);
+            released.lines.push_str(&format!("# {whose}: {note}\n"));
+            events.warn_snapshot(snapshot, "StateKept", &note).await;
+        }
+        Err(error) if api::is_gone(&error) => {}
+        Err(error) => {
+            released.left += 1;
+            say(&format!("snapshot {whose}: its finalizer stays: {}", chain(&error)));
         }
     }
 }
@@ -206,12 +243,27 @@ mod tests {
             resource("lab", "wrong", &ours, &json!({"pipeline": []})),
             resource("lab", "stuck", &ours, &sound),
         ]);
+        let snapshot = |name: &str, finalizers: &[&str]| {
+            json!({
+                "metadata": {"name": name, "namespace": "shop", "uid": "12345678-9",
+                    "finalizers": finalizers,
+                    "annotations": {names::BOUND: "{\"uri\":\"s3://states/shop/held\"}"}},
+                "spec": {"jobRef": {"name": "held"}, "deletionPolicy": "Delete"},
+            })
+        };
+        let snapshots =
+            json!([snapshot("monday", &[names::SNAPSHOT_FINALIZER]), snapshot("tuesday", &[])]);
         let path = request.uri().path();
         match *request.method() {
             Method::GET if path.ends_with("/leases") => (
                 200,
                 json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList",
                     "metadata": {}, "items": []}),
+            ),
+            Method::GET if path.ends_with("/jobsnapshots") => (
+                200,
+                json!({"apiVersion": "weir.dev/v1alpha1",
+                "kind": "JobSnapshotList", "metadata": {}, "items": snapshots}),
             ),
             Method::GET => (
                 200,
@@ -255,7 +307,9 @@ mod tests {
         let lines: Vec<&str> = released.lines.lines().collect();
         assert_eq!(lines[0], "weir state gc s3://states/shop/held  # shop/held");
         assert_eq!(lines[1], "weir state gc s3://states/lab/wrong  # lab/wrong");
-        assert_eq!(lines.len(), 2);
+        let left = "# shop/monday: snapshot monday-12345678 is still in s3://states/shop/held; ";
+        assert!(lines[2].starts_with(left), "{}", lines[2]);
+        assert_eq!(lines.len(), 3);
         let asked = asked.lock().unwrap();
         let patched: Vec<&str> =
             asked.iter().filter_map(|line| line.strip_prefix("PATCH ")).collect();
@@ -267,6 +321,7 @@ mod tests {
                 job("shop/statefuljobs/held"),
                 job("lab/statefuljobs/wrong"),
                 job("lab/statefuljobs/stuck"),
+                job("shop/jobsnapshots/monday"),
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_crds::{DeletionPolicy, JobSnapshot, JobSnapshotStatus};
 use weir_engine::coordinator::snapshots::{self as journal, Kept, SnapshotError, Wishes};
@@ -225,12 +225,7 @@ impl Attention {
         bound: Option<&State>,
         is_held: bool,
     ) -> Result<(), String> {
-        let bound = bound.map(|bound| serde_json::to_string(bound).unwrap_or_default());
-        let annotations: BTreeMap<&str, String> =
-            bound.into_iter().map(|bound| (names::BOUND, bound)).collect();
-        let finalizers = if is_held { vec![names::SNAPSHOT_FINALIZER] } else { Vec::new() };
-        let metadata = json!({"annotations": annotations, "finalizers": finalizers});
-        let patch = api::metadata_patch::<JobSnapshot>(&snapshot.uid, metadata);
+        let patch = hold_patch(snapshot, bound, is_held);
         let parameters = PatchParams::apply(names::SNAPSHOT_MANAGER).force();
         let snapshots = snapshots_in(&self.ground.client, &snapshot.namespace);
         match snapshots.patch(&snapshot.name, &parameters, &Patch::Apply(&patch)).await {
@@ -311,8 +306,18 @@ async fn continue_soon(all: &mut watch::Receiver<Snapshots>) {
     let _ = clock::timeout(std::time::Duration::from_secs(2), all.changed()).await;
 }
 
+/// Where a snapshot lies, and whether its resource waits for it, as `names::SNAPSHOT_MANAGER` applies it.
+pub(crate) fn hold_patch(snapshot: &Snapshot, bound: Option<&State>, is_held: bool) -> Value {
+    let bound = bound.map(|bound| serde_json::to_string(bound).unwrap_or_default());
+    let annotations: BTreeMap<&str, String> =
+        bound.into_iter().map(|bound| (names::BOUND, bound)).collect();
+    let finalizers = if is_held { vec![names::SNAPSHOT_FINALIZER] } else { Vec::new() };
+    let metadata = json!({"annotations": annotations, "finalizers": finalizers});
+    api::metadata_patch::<JobSnapshot>(&snapshot.uid, metadata)
+}
+
 /// What to do about a snapshot that is left when its resource had to be let go.
-fn left_behind(snapshot: &Snapshot) -> String {
+pub(crate) fn left_behind(snapshot: &Snapshot) -> String {
     let (name, uri) = (snapshot.in_journal(), snapshot.bound.as_ref().map(|bound| &bound.uri));
     let uri = uri.map_or("its state", String::as_str);
     format!(
