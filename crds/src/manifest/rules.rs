@@ -255,7 +255,8 @@ fn fingerprint(object: &Object<'_>, problems: &mut Problems) {
     let digits = said.strip_prefix("fp-").unwrap_or_default();
     let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let path = field(object.path, "fingerprint");
-    if !(digits.len() == 16 && digits.chars().all(is_digit)) && !problems.is_unsound(&path) {
+    let is_told = digits.len() == 16 && digits.chars().all(is_digit);
+    if !is_told && !problems.is_unsound(&path) {
         let message = "is fp- and 16 hexadecimal digits, as the refusal names it";
         problems.add(&path, format!("`{}`: {message}", Cut(said)));
     }

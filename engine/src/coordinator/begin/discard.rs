@@ -3,7 +3,7 @@
 //! A step whose state does not fit is refused with the line that gives its state up: `upgrade: {discard:
 //! [{step, fingerprint}]}`. The fingerprint is of the run, of what the state means, and of the last time
 //! that the step's state was given up; so a line that stays in the manifest holds once.
-//! docs/design/0016-upgrades.md.
+//! docs/design/0017-upgrades.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 
