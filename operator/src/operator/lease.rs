@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::{try_join, try_join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -191,19 +192,22 @@ impl Leases {
         let now = super::now();
         let by_name = |name: &str| found.iter().find(|its| its.name == name);
         let own = format!("weir-member-{}", self.identity);
-        self.write(&own, by_name(&own), &self.identity).await?;
         let (wanted, let_go) = choose(&found, &self.identity, now);
-        let mut held = BTreeSet::new();
-        for shard in wanted {
+        let this = &*self;
+        let take = |shard: u32| async move {
             let name = shard_name(shard);
-            match self.write(&name, by_name(&name), &self.identity).await {
-                Ok(()) => drop(held.insert(shard)),
+            match this.write(&name, by_name(&name), &this.identity).await {
+                Ok(()) => Ok(Some(shard)),
                 // Somebody else was quicker.
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => return Err(error),
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+                Err(error) => Err(error),
             }
-        }
-        self.hold(held);
+        };
+        // Together: a busy API server answers each of them late.
+        let member = this.write(&own, by_name(&own), &this.identity);
+        let shards = try_join_all(wanted.into_iter().map(take));
+        let ((), held) = try_join(member, shards).await?;
+        self.hold(held.into_iter().flatten().collect());
         for shard in let_go {
             let name = shard_name(shard);
             self.write(&name, by_name(&name), "").await?;
