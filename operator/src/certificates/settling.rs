@@ -98,8 +98,9 @@ mod tests {
         assert!(check(260, "v1", &[old.clone(), new.clone()]).is_ok());
         let remade = job("a", "2", true, false);
         assert!(check(261, "v1", &[remade]).is_err(), "deleted and made again");
-        assert!(check(262, "v2", std::slice::from_ref(&new)).is_err(), "other authorities");
-        assert!(check(361, "v2", std::slice::from_ref(&new)).is_err());
-        assert!(check(362, "v2", &[new]).is_ok());
+        let new = [new];
+        assert!(check(262, "v2", &new).is_err(), "other authorities");
+        assert!(check(361, "v2", &new).is_err());
+        assert!(check(362, "v2", &new).is_ok());
     }
 }
