@@ -8,6 +8,7 @@
 //! - `sim/adoption.rs` — coordinators that die while their workers go on.
 //! - `sim/changes.rs` — folds a committed changelog.
 //! - `sim/cluster.rs` — simulated worker processes as a `Cluster`.
+//! - `sim/coordinator.rs` — one coordinator process with its workers and compactors.
 //! - `sim/crash.rs` — one crash before and after each object call and each send of a short job.
 //! - `sim/draw.rs` — a job and its faults from a seed.
 //! - `sim/interleavings.rs` — what must not be left to chance, at many moments of a short job.
@@ -22,6 +23,7 @@
 mod adoption;
 mod changes;
 mod cluster;
+mod coordinator;
 mod crash;
 mod draw;
 mod interleavings;

@@ -2,30 +2,22 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::path::Path;
-use tokio::sync::watch;
-use weir_engine::coordinator::begin::fresh::fresh;
-use weir_engine::coordinator::begin::{Begun, Request, begin};
-use weir_engine::coordinator::print::Print;
-use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
+use weir_engine::coordinator::run::Target;
 use weir_engine::coordinator::snapshots::Wishes;
-use weir_engine::coordinator::status::{Compaction, Phase, Status};
+use weir_engine::coordinator::status::{Compaction, Phase};
 use weir_engine::network::sim::{NetworkCounters, NetworkFaults, SimNetwork};
-use weir_engine::objects::OneStore;
-use weir_engine::pipeline::spec::StoreSpec;
-use weir_runtime::sim::Process;
 use weir_runtime::sim::store::{FaultRates, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random, task};
-use weir_state::journal::Root;
 use weir_state::names::TableFile;
-use weir_state::objects::Place;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::cluster::{SimCluster, SimWorker, TOKEN, Workers};
+use super::cluster::{SimWorker, Workers};
+use super::coordinator::{Running, Start};
 use super::draw::{Blow, Scenario};
 use super::job::INPUT;
 
@@ -74,34 +66,6 @@ pub(crate) struct Lived {
     pub(crate) reached: Reached,
     /// The job's last generation.
     pub(crate) generation: u64,
-}
-
-/// How one coordinator process ended; none: it was killed, or runs still.
-type End = Arc<Mutex<Option<Result<Phase, String>>>>;
-
-/// One `weir run` with its workers.
-struct Running {
-    process: Process,
-    workers: Workers,
-    compactors: Workers,
-    end: End,
-    status: watch::Receiver<Status>,
-    target: watch::Sender<Target>,
-    ask: watch::Sender<u64>,
-}
-
-impl Running {
-    fn is_moving(&self) -> bool {
-        self.status.borrow().phase == Phase::Rescaling
-    }
-}
-
-pub(crate) struct Nowhere;
-
-impl Print for Nowhere {
-    fn print(&mut self, _: &str, _: &[u8]) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 struct World {
@@ -154,10 +118,6 @@ impl Snapshots {
             }
         }
     }
-}
-
-pub(crate) fn root(store: &SimStore) -> Root {
-    Root::new(Place::new(Arc::new(store.clone()), Path::from(STATE), format!("sim://{STATE}")))
 }
 
 pub(crate) async fn live(scenario: &Scenario) -> Result<Lived, String> {
@@ -242,7 +202,7 @@ impl World {
                 self.store.set_faults(FaultRates::default());
                 self.network.set_faults(NetworkFaults::none());
             }
-            let end = running.end.lock().expect("not poisoned").take();
+            let end = running.take_end();
             match end {
                 Some(Ok(Phase::Finished)) => break,
                 Some(Ok(Phase::Fenced(_))) => running = self.start(),
@@ -503,71 +463,23 @@ impl World {
 
     fn start(&mut self) -> Running {
         self.starts += 1;
-        let process = Process::new(format!("run-{}", self.starts), 0);
-        let keeps = self.scenario.keeps_workers;
-        let kept = keeps.then(|| self.workers.clone());
-        let workers = kept.unwrap_or_default();
-        let end: End = Arc::default();
-        let (tell, status) = watch::channel(Status::default());
-        let mut cluster =
-            SimCluster::new(self.store.clone(), self.network.clone(), workers.clone(), keeps);
-        let kept = keeps.then(|| self.compactors.clone());
-        let compactors = kept.unwrap_or_default();
-        let pool =
-            SimCluster::new(self.store.clone(), self.network.clone(), compactors.clone(), keeps)
-                .of_compactors();
-        let request = self.request();
-        let (retarget, target) = watch::channel(Target::of(&request.spec));
-        let (ask, asked) = watch::channel(self.wish);
-        let told = Arc::clone(&end);
-        let is_fresh = std::mem::take(&mut self.is_fresh);
-        drop(process.spawn(async move {
-            if is_fresh {
-                let Request { spec, root, owner, objects, .. } = &request;
-                fresh(spec, root, owner, &**objects).await.expect("the store has no faults");
-            }
-            let (_keep, wanted) = watch::channel(Wanted::Run);
-            let (_wish, snapshots) = watch::channel(Wishes::new());
-            let ended = match Box::pin(begin(request)).await {
-                Ok(Begun::Finished(_)) => Ok(Phase::Finished),
-                Ok(Begun::Ready(job)) => {
-                    let print = Box::new(Nowhere);
-                    let compactors = Box::new(pool);
-                    let outside = Outside {
-                        wanted,
-                        target,
-                        asked,
-                        snapshots,
-                        status: tell,
-                        print,
-                        compactors,
-                    };
-                    Ok(Box::pin(run_job(*job, &mut cluster, outside)).await.phase)
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            *told.lock().expect("not poisoned") = Some(ended);
-        }));
-        Running { process, workers, compactors, end, status, target: retarget, ask }
-    }
-
-    fn request(&self) -> Request {
         let mut spec = self.scenario.spec.clone();
         self.target.put_into(&mut spec);
-        Request {
+        let (workers, compactors) = (self.workers.clone(), self.compactors.clone());
+        let start = Start {
+            number: self.starts,
+            store: self.store.clone(),
+            network: self.network.clone(),
             spec,
-            root: root(&self.store),
-            state_uri: STATE.to_owned(),
-            state_store: StoreSpec::default(),
-            base_folder: String::new(),
-            owner: "owner".to_owned(),
-            previous: None,
-            discard: Vec::new(),
-            objects: Arc::new(OneStore(Arc::new(self.store.clone()))),
-            network: Arc::new(self.network.clone()),
-            token: TOKEN.to_owned(),
+            folder: STATE,
+            owner: "owner",
             origin: None,
-        }
+            kept: self.scenario.keeps_workers.then_some((workers, compactors)),
+            wish: self.wish,
+            wishes: Wishes::new(),
+            is_fresh: std::mem::take(&mut self.is_fresh),
+        };
+        start.start()
     }
 
     /// Lets everything that is stale wake up and do its worst, then ends it.
@@ -575,9 +487,7 @@ impl World {
         clock::sleep(Duration::from_secs(60)).await;
         self.store.set_faults(FaultRates::default());
         for old in stale.iter().chain([&running]) {
-            old.process.kill();
-            old.workers.kill_all();
-            old.compactors.kill_all();
+            old.kill();
         }
         clock::sleep(Duration::from_secs(60)).await;
         for (fault, times) in self.store.struck() {

@@ -5,30 +5,25 @@
 //! snapshot, in another state folder, under another name, at another width, into the same sinks. All
 //! output together is then what one job alone would have written, whatever died on the way.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path;
-use tokio::sync::watch;
 use weir_engine::coordinator::begin::restore::Origin;
-use weir_engine::coordinator::begin::{Begun, Request, begin};
-use weir_engine::coordinator::run::{Outside, Target, Wanted, run_job};
 use weir_engine::coordinator::snapshots::{self, SnapshotError, Wish, Wishes};
-use weir_engine::coordinator::status::{Phase, Status};
+use weir_engine::coordinator::status::Phase;
 use weir_engine::network::sim::{NetworkFaults, SimNetwork};
 use weir_engine::objects::OneStore;
-use weir_engine::pipeline::spec::{JobSpec, StoreSpec};
-use weir_runtime::sim::Process;
+use weir_engine::pipeline::spec::JobSpec;
 use weir_runtime::sim::store::{Fault, Planned, SimStore, SimStoreSettings};
 use weir_runtime::{clock, random};
-use weir_state::journal::{Journal, JournalError, Root};
+use weir_state::journal::{Journal, JournalError};
 use weir_state::names::SinkFile;
-use weir_state::objects::Place;
 
-use super::cluster::{SimCluster, TOKEN, Workers};
+use super::coordinator::{Running, Start, root_at};
 use super::draw::Scenario;
 use super::job::INPUT;
-use super::life::{Nowhere, Reached};
+use super::life::Reached;
 use super::verdict;
 
 const SNAPSHOT: &str = "monday";
@@ -38,8 +33,6 @@ const FORK: &str = "fork";
 const STUCK_AFTER: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-type End = Arc<Mutex<Option<Result<Phase, String>>>>;
-
 /// The world that both jobs live in.
 struct World {
     scenario: Scenario,
@@ -48,28 +41,8 @@ struct World {
     starts: u32,
 }
 
-/// One coordinator process with its workers.
-struct Life {
-    process: Process,
-    workers: Workers,
-    end: End,
-    status: watch::Receiver<Status>,
-    wish: watch::Sender<Wishes>,
-}
-
-impl Life {
-    fn kill(&self) {
-        self.process.kill();
-        self.workers.kill_all();
-    }
-
-    fn has_snapshot(&self) -> bool {
-        self.status.borrow().snapshots.contains_key(SNAPSHOT)
-    }
-
-    fn take_end(&self) -> Option<Result<Phase, String>> {
-        self.end.lock().expect("not poisoned").take()
-    }
+fn has_snapshot(life: &Running) -> bool {
+    life.status.borrow().snapshots.contains_key(SNAPSHOT)
 }
 
 fn keep() -> Wishes {
@@ -78,10 +51,6 @@ fn keep() -> Wishes {
 
 fn drop_it() -> Wishes {
     [(SNAPSHOT.to_owned(), Wish::Drop)].into()
-}
-
-fn root_at(store: &SimStore, folder: &str) -> Root {
-    Root::new(Place::new(Arc::new(store.clone()), Path::from(folder), format!("sim://{folder}")))
 }
 
 impl World {
@@ -104,70 +73,37 @@ impl World {
         Origin { root: root_at(&self.store, FIRST), snapshot, same_store: true }
     }
 
-    fn request(&self, folder: &str) -> Request {
+    fn start(&mut self, folder: &'static str, wishes: Wishes) -> Running {
+        self.starts += 1;
         let first = &self.scenario.spec;
         let is_fork = folder == FORK;
         let spec = match is_fork {
             true => JobSpec { name: "fork".to_owned(), replicas: 3, slots: 2, ..first.clone() },
             false => first.clone(),
         };
-        Request {
+        let start = Start {
+            number: self.starts,
+            store: self.store.clone(),
+            network: self.network.clone(),
             spec,
-            root: root_at(&self.store, folder),
-            state_uri: folder.to_owned(),
-            state_store: StoreSpec::default(),
-            base_folder: String::new(),
-            owner: folder.to_owned(),
-            previous: None,
-            discard: Vec::new(),
-            objects: Arc::new(OneStore(Arc::new(self.store.clone()))),
-            network: Arc::new(self.network.clone()),
-            token: TOKEN.to_owned(),
+            folder,
+            owner: folder,
             origin: is_fork.then(|| self.origin()),
-        }
-    }
-
-    fn start(&mut self, folder: &str, wishes: Wishes) -> Life {
-        self.starts += 1;
-        let process = Process::new(format!("run-{}", self.starts), 0);
-        let (workers, end) = (Workers::default(), End::default());
-        let (tell, status) = watch::channel(Status::default());
-        let (wish, snapshots) = watch::channel(wishes);
-        let request = self.request(folder);
-        let mut cluster =
-            SimCluster::new(self.store.clone(), self.network.clone(), workers.clone(), false);
-        let none = Workers::default();
-        let pool =
-            SimCluster::new(self.store.clone(), self.network.clone(), none, false).of_compactors();
-        let told = Arc::clone(&end);
-        drop(process.spawn(async move {
-            let (_keep, wanted) = watch::channel(Wanted::Run);
-            let (_ask, asked) = watch::channel(0);
-            let (_steer, target) = watch::channel(Target::of(&request.spec));
-            let ended = match Box::pin(begin(request)).await {
-                Ok(Begun::Finished(_)) => Ok(Phase::Finished),
-                Ok(Begun::Ready(job)) => {
-                    let print = Box::new(Nowhere);
-                    let compactors = Box::new(pool);
-                    let status = tell;
-                    let outside =
-                        Outside { wanted, target, asked, snapshots, status, print, compactors };
-                    Ok(Box::pin(run_job(*job, &mut cluster, outside)).await.phase)
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            *told.lock().expect("not poisoned") = Some(ended);
-        }));
-        Life { process, workers, end, status, wish }
+            kept: None,
+            wish: 0,
+            wishes,
+            is_fresh: false,
+        };
+        start.start()
     }
 
     /// Runs `folder`'s job until `is_there`, or it is finished; whoever dies is started again.
     async fn until(
         &mut self,
-        folder: &str,
+        folder: &'static str,
         wishes: &Wishes,
-        mut is_there: impl FnMut(&Life) -> bool,
-    ) -> Result<Life, String> {
+        mut is_there: impl FnMut(&Running) -> bool,
+    ) -> Result<Running, String> {
         let stuck = clock::now() + STUCK_AFTER;
         let mut life = self.start(folder, wishes.clone());
         loop {
@@ -200,13 +136,13 @@ impl World {
         let life = self
             .until(FIRST, &Wishes::new(), |life| {
                 if clock::now() >= wished {
-                    life.wish.send_if_modified(|wishes| {
+                    life.wishes.send_if_modified(|wishes| {
                         let is_new = wishes.is_empty();
                         *wishes = keep();
                         is_new
                     });
                 }
-                life.has_snapshot()
+                has_snapshot(life)
             })
             .await?;
         // It goes on for a while: what it writes then is the fork's to write.
@@ -310,7 +246,7 @@ fn a_crash_anywhere_while_a_snapshot_is_named_loses_neither_it_nor_output() {
             scenario.planned = vec![Planned::nth_call(nth, fault).at("state/")];
             let told = in_sim(&scenario, async |mut world| {
                 let mut reached = Reached::default();
-                let life = world.until(FIRST, &keep(), |life| life.has_snapshot()).await?;
+                let life = world.until(FIRST, &keep(), has_snapshot).await?;
                 life.kill();
                 clock::sleep(Duration::from_secs(5)).await;
                 // The whole job: the snapshot is wished away again, and all that it held goes.

@@ -12,10 +12,11 @@ use weir_state::names::{SinkFile, TableFile};
 use weir_state::objects::Place;
 
 use super::changes::fold;
+use super::coordinator::root_at;
 use super::draw::Scenario;
 use super::job::Query;
 use super::late;
-use super::life::{Lived, Reached, STATE, root};
+use super::life::{Lived, Reached, STATE};
 
 const SINKS: [&str; 3] = ["out", "raw", "table"];
 
@@ -197,7 +198,7 @@ pub(crate) fn check_output(expected: &[Value], actual: &[Value]) -> Result<(), S
 /// Of a job whose first life was deleted under its feet, `is_made_again`, only what is missing is
 /// looked at: nobody knows of what its orphans wrote.
 async fn check_folders(store: &SimStore, is_made_again: bool) -> Result<(), String> {
-    let journal = Journal::open(&root(store)).await.map_err(|error| error.to_string())?;
+    let journal = Journal::open(&root_at(store, STATE)).await.map_err(|error| error.to_string())?;
     let journal = journal.ok_or("there is no journal")?;
     if journal.state().finished.is_none() {
         return Err("the journal does not say that the job is finished".to_owned());
