@@ -156,13 +156,15 @@ class Job:
     # --- waiting ---
 
     def settled(self, replicas: int | None = None, seconds: float = 60) -> None:
-        """Waits until it is as it was asked to be: ready, on so many workers, and no pod more."""
+        """Waits until it is as it was asked to be: ready, on so many workers, and no pod more. A job that comes back
+        from a loss is ready all the while, so with `replicas` nothing may be under way any more."""
         def holds() -> bool:
             found = self.t.get("sj", self.name)
             seen = found.get("status", {})
             ready = any(one["type"] == "Ready" and one["status"] == "True" for one in seen.get("conditions", []))
             is_now = seen.get("observedGeneration") == found["metadata"]["generation"]
-            return ready and is_now and (replicas is None or (seen.get("replicas") == replicas == len(self.pods())))
+            is_whole = seen.get("phase") == "Running" and seen.get("replicas") == replicas
+            return ready and is_now and (replicas is None or (is_whole and len(self.pods()) == replicas))
 
         self.t.until(f"{self.name} is ready" + (f" on {replicas}" if replicas else ""), holds, seconds)
 

@@ -73,7 +73,8 @@ def lose_s3(t: Scenario, job: Job) -> None:
     began = time.monotonic()
     job.goes_on()
     job.settled(4)
-    t.check(job.pods() == pods and job.generation() == generation, "an outage of S3 changed workers")
+    now = job.pods(), job.generation()
+    t.check(now == (pods, generation), f"an outage of S3 changed workers: {(pods, generation)} became {now}")
     t.say(f"S3 away: output again {time.monotonic() - began:.1f} s after it is back")
 
 
