@@ -32,7 +32,8 @@ pub use source::{
     SequenceSource, SourceFormat, SourceSpec, StoreSpec,
 };
 pub use status::{
-    Acknowledged, CheckpointStatus, Phase, RescaleStatus, StatefulJobStatus, WidthStatus,
+    Acknowledged, CheckpointStatus, FailoverStatus, Phase, RescaleStatus, StatefulJobStatus,
+    WidthStatus,
 };
 pub use step::{AggregateSpec, Emit, HopSpec, Inputs, StepSpec, Verb, WindowSpec};
 pub use upgrade::{DiscardSpec, UpgradeSpec};
@@ -198,6 +199,7 @@ pub enum Order {
 pub struct CheckpointSpec {
     /// From the start of one checkpoint to the start of the next; at least 100ms. Shorter: output
     /// is visible sooner and less is replayed after a failure. Longer: fewer requests to the store.
+    /// The first interval is up to half shorter, so that jobs that begin at once stay apart.
     #[serde(default = "interval")]
     #[schemars(extend("x-weir-min" = "100ms"))]
     #[x_kube(validation = Rule::new(AT_LEAST_100MS).message("interval is at least 100ms"))]

@@ -33,12 +33,12 @@ pub use columns::Columns;
 pub use definition::{chart_yaml, crd, crd_yaml, reference, snapshot_crd};
 pub use job::{
     Acknowledged, AggregateSpec, CheckpointSpec, CheckpointStatus, CompactionMode, CompactionSpec,
-    DeletionPolicy, DiscardSpec, Emit, EventTimeSpec, FailoverSpec, FilesSink, FilesSource,
-    GenerateSource, HopSpec, Inputs, KeysSource, NexmarkSource, NoFields, OnError, Opaque, Order,
-    Phase, PodMetadata, PodTemplate, PrintSink, RescaleStatus, RestoreSpec, SecretRef,
-    SequenceSource, SinkFormat, SinkSpec, SnapshotRef, SnapshotsSpec, SourceFormat, SourceSpec,
-    StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec, TableSink,
-    UpgradeSpec, Verb, WidthStatus, WindowSpec, WorkerSpec,
+    DeletionPolicy, DiscardSpec, Emit, EventTimeSpec, FailoverSpec, FailoverStatus, FilesSink,
+    FilesSource, GenerateSource, HopSpec, Inputs, KeysSource, NexmarkSource, NoFields, OnError,
+    Opaque, Order, Phase, PodMetadata, PodTemplate, PrintSink, RescaleStatus, RestoreSpec,
+    SecretRef, SequenceSource, SinkFormat, SinkSpec, SnapshotRef, SnapshotsSpec, SourceFormat,
+    SourceSpec, StateSpec, StatefulJob, StatefulJobSpec, StatefulJobStatus, StepSpec, StoreSpec,
+    TableSink, UpgradeSpec, Verb, WidthStatus, WindowSpec, WorkerSpec,
 };
 pub use manifest::{Inspected, Problem, inspect_manifest, read_manifest};
 pub use snapshot::{JobRef, JobSnapshot, JobSnapshotSpec, JobSnapshotStatus, SnapshotPhase};

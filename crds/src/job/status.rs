@@ -39,6 +39,10 @@ pub struct StatefulJobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rescale: Option<RescaleStatus>,
 
+    /// The last return after a loss of workers or an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failover: Option<FailoverStatus>,
+
     /// Restarts after errors that workers reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -68,6 +72,7 @@ impl Default for StatefulJobStatus {
             generation: None,
             last_checkpoint: None,
             last_rescale: None,
+            last_failover: None,
             restarts: None,
             acknowledged: None,
             message: None,
@@ -146,6 +151,24 @@ pub struct RescaleStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub cut_wait_ms: Option<u64>,
+}
+
+/// A return after a loss of workers or an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverStatus {
+    /// Number of the set of workers that runs since.
+    #[schemars(range(min = 0))]
+    pub generation: u64,
+
+    /// Milliseconds from the moment in which the loss or error was noticed until all subtasks ran
+    /// again.
+    #[schemars(range(min = 0))]
+    pub recovery_ms: u64,
+
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
 }
 
 /// Requests by annotation that were done: the annotations' values.

@@ -40,7 +40,7 @@ use super::meters::Meters;
 use super::run::Target;
 use super::schedule::Schedule;
 use super::snapshots::{Kept, Wishes};
-use super::status::{CheckpointNumbers, Phase, Rescale};
+use super::status::{CheckpointNumbers, Failover, Phase, Rescale};
 use super::summary::Totals;
 use super::tables::Tables;
 use crate::cluster::{Member, WorkerState, WorkerView};
@@ -75,6 +75,8 @@ pub(crate) struct Shape {
     /// Of each table, in the order of steps: from snapshot to snapshot; none: at the end alone.
     pub(crate) tables: Vec<Option<Duration>>,
     pub(crate) checkpoint: CheckpointPolicy,
+    /// Keeps its checkpoints apart from those of other jobs ([`Schedule::new`]).
+    pub(crate) spread: u64,
     pub(crate) failover: FailoverPolicy,
     pub(crate) rescale: RescalePolicy,
 }
@@ -235,6 +237,11 @@ pub(crate) struct Machine {
     before: Option<Before>,
 }
 
+/// As a number; what is beyond all bounds is the greatest.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Whether a worker says that it was asked to end.
 fn says_leaving(message: &ToCoordinator) -> bool {
     match &message.body {
@@ -256,6 +263,9 @@ pub(crate) struct Tally {
     pub(crate) recording: Option<(Instant, u64)>,
     pub(crate) rescales: u64,
     pub(crate) last_rescale: Option<Rescale>,
+    /// Since when the job recovers.
+    pub(crate) recovers_since: Option<Instant>,
+    pub(crate) last_failover: Option<Failover>,
     pub(crate) message: String,
 }
 
@@ -273,7 +283,7 @@ impl Machine {
             checkpoint: recorded.checkpoint,
             completed: recorded.checkpoint,
             commits,
-            schedule: Schedule::new(shape.checkpoint, now),
+            schedule: Schedule::new(shape.checkpoint, shape.spread, now),
             asked: Asked::after(recorded.totals.answered),
             naming: Naming::after(recorded.snapshots),
             budget: Budget::new(shape.failover),
@@ -370,6 +380,9 @@ impl Machine {
             Event::Tick => {}
         }
         self.advance(now, &mut effects);
+        if self.phase() == Phase::Recovering {
+            self.tally.recovers_since.get_or_insert(now);
+        }
         effects
     }
 
@@ -549,6 +562,11 @@ impl Machine {
         self.tally.message.clear();
         let running = Running::new(crew, self.shape.stages, &self.commits, now);
         self.state = State::Running(Box::new(running));
+        if let Some(since) = self.tally.recovers_since.take() {
+            let last = Failover { generation: self.generation, recovery_ms: millis(now - since) };
+            tracing::info!("recovered after {} ms", last.recovery_ms);
+            self.tally.last_failover = Some(last);
+        }
         self.arrived(now);
     }
 

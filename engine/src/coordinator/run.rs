@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use weir_runtime::clock::{self, Instant};
 use weir_runtime::sim::planted::{Planted, planted};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::begin::Job;
 use super::cleaner::{Cleaner, Grounds};
@@ -435,6 +436,7 @@ fn shape(job: &Job) -> Shape {
         sinks: ids(|verb| matches!(verb, Verb::Sink(_))),
         tables: tables(job),
         checkpoint: spec.checkpoint,
+        spread: xxh3_64(job.run_id().as_bytes()),
         failover: spec.failover,
         rescale: spec.rescale,
     }

@@ -112,6 +112,15 @@ pub struct Rescale {
     pub cut_wait_ms: Option<u64>,
 }
 
+/// The return of a job that had lost workers or met an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// The generation that runs since.
+    pub generation: Generation,
+    /// From the moment in which the loss or error was noticed until all subtasks ran again.
+    pub recovery_ms: u64,
+}
+
 impl fmt::Display for Rescale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((replicas_before, slots_before), (replicas, slots)) = (self.from, self.to);
@@ -199,6 +208,8 @@ pub struct Status {
     pub rescales: u64,
     /// The last of them.
     pub last_rescale: Option<Rescale>,
+    /// The last return of a job that had lost workers or met an error, under this coordinator.
+    pub last_failover: Option<Failover>,
     /// Requests to the state store, by coordinator and workers.
     pub requests: u64,
     /// The last wish for a checkpoint ([`super::run::Outside::asked`]) that one has answered.

@@ -12,7 +12,7 @@ use crate::metrics::{Labels, Page, number, seconds};
 type JobGauge = (&'static str, &'static str, fn(&JobNumbers) -> Option<f64>);
 type JobCounter = (&'static str, &'static str, fn(&Status) -> u64);
 
-const GAUGES: [JobGauge; 9] = [
+const GAUGES: [JobGauge; 10] = [
     ("weir_job_workers_wanted", "Workers that the job asks for", |job| {
         Some(f64::from(course(job)?.workers_wanted))
     }),
@@ -48,6 +48,11 @@ const GAUGES: [JobGauge; 9] = [
         "weir_job_last_rescale_pause_seconds",
         "How long rows stood still for the last rescale",
         |job| Some(seconds(job.status.last_rescale.as_ref()?.pause_ms?)),
+    ),
+    (
+        "weir_job_last_failover_recovery_seconds",
+        "From the last loss of workers or error until all ran again",
+        |job| Some(seconds(job.status.last_failover.as_ref()?.recovery_ms)),
     ),
 ];
 

@@ -7,7 +7,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use weir_crds::{
-    Acknowledged, CheckpointStatus, Phase, RescaleStatus, StatefulJobStatus, WidthStatus,
+    Acknowledged, CheckpointStatus, FailoverStatus, Phase, RescaleStatus, StatefulJobStatus,
+    WidthStatus,
 };
 use weir_engine::coordinator::status::{Phase as Course, Status};
 
@@ -76,6 +77,9 @@ pub(crate) fn status(
         generation: shows.map(|status| status.generation.0).or(before.generation),
         last_checkpoint: checkpoint(more).or_else(|| before.last_checkpoint.clone()),
         last_rescale: shows.and_then(rescale).or(before.last_rescale),
+        last_failover: shows
+            .and_then(|its| failover(its, before, now))
+            .or_else(|| before.last_failover.clone()),
         restarts: shows.map(restarts).or(before.restarts),
         acknowledged: acknowledged(seen, more, before, place.phase),
         message: Some(place.message),
@@ -301,6 +305,15 @@ fn rescale(status: &Status) -> Option<RescaleStatus> {
         pause_ms: last.pause_ms,
         cut_wait_ms: last.cut_wait_ms,
     })
+}
+
+/// With the time at which it was first seen.
+fn failover(status: &Status, before: &StatefulJobStatus, now: Timestamp) -> Option<FailoverStatus> {
+    let last = status.last_failover?;
+    let generation = last.generation.0;
+    let seen = before.last_failover.as_ref().filter(|seen| seen.generation == generation);
+    let time = seen.and_then(|seen| seen.time.clone()).unwrap_or(Time(whole_seconds(now)));
+    Some(FailoverStatus { generation, recovery_ms: last.recovery_ms, time: Some(time) })
 }
 
 fn restarts(status: &Status) -> u32 {

@@ -12,7 +12,7 @@ use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::ids::CheckpointId;
 
 use super::crew::Crew;
-use super::{Effect, Machine, State};
+use super::{Effect, Machine, State, millis};
 use crate::cluster::Member;
 use crate::coordinator::commits::Commits;
 use crate::coordinator::layout::Layout;
@@ -301,7 +301,6 @@ impl Machine {
             return;
         }
         let Some(from) = self.reached.replace(to).filter(|from| *from != to) else { return };
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let rescale = Rescale {
             from,
             to,

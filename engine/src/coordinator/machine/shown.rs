@@ -46,6 +46,7 @@ impl Machine {
             replaced: self.tally.replaced,
             rescales: self.tally.rescales,
             last_rescale: self.tally.last_rescale,
+            last_failover: self.tally.last_failover,
             requests: self.meters.requests(),
             answered: self.asked.answered(),
             snapshots: self.naming.kept_now().clone(),
@@ -73,7 +74,7 @@ impl Machine {
         Summary::of(&self.status(None))
     }
 
-    fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match &self.state {
             State::Over(phase) => phase.clone(),
             _ if self.suspend.is_some() => Phase::Suspending,

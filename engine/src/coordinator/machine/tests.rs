@@ -26,6 +26,7 @@ fn shape() -> Shape {
         sources: vec!["s".to_owned()],
         tables: Vec::new(),
         sinks: vec!["out".to_owned()],
+        spread: 0,
         checkpoint: CheckpointPolicy {
             interval_ms: 10_000,
             timeout_ms: 60_000,
@@ -290,6 +291,19 @@ fn a_lost_worker_does_not_count_and_the_others_are_stopped() {
     assert_eq!(driver.machine.tally.restarts, 0);
     assert_eq!(driver.machine.tally.replaced, 3);
     assert_eq!(driver.machine.status(None).failovers, 3);
+}
+
+#[test]
+fn a_failover_tells_how_long_it_took_from_the_loss_on() {
+    let mut driver = Driver::running();
+    assert_eq!(driver.machine.status(None).last_failover, None);
+    driver.wait_ms(1_000);
+    let lost = Heard::Lost("killed".into());
+    driver.on(Event::Heard(LinkId(driver.machine.next_link - 1), lost));
+    driver.now += Duration::from_millis(1_500);
+    driver.start();
+    let last = driver.machine.status(None).last_failover.unwrap();
+    assert_eq!((last.generation, last.recovery_ms), (driver.machine.generation, 1_500));
 }
 
 #[test]

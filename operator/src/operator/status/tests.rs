@@ -1,8 +1,8 @@
 //! Phases and conditions, by table, with what kstatus makes of them.
 
 use weir_crds::DeletionPolicy;
-use weir_engine::coordinator::status::Compaction;
-use weir_state::ids::CheckpointId;
+use weir_engine::coordinator::status::{Compaction, Failover};
+use weir_state::ids::{CheckpointId, Generation};
 
 use super::super::plan::tests::wanted;
 use super::super::plan::{Deletion, Fit, Live, Wish};
@@ -34,6 +34,31 @@ fn observed(runner: Runner) -> Observed {
         fit: None,
         may_retry: false,
     }
+}
+
+#[test]
+fn a_failover_keeps_the_time_at_which_it_was_first_seen_also_for_the_next_operator() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let shown = |failover, before: &StatefulJobStatus, now| {
+        let mut runner = live(Course::Running);
+        if let Runner::Live(Live { shows: Ok(status), .. }) = &mut runner {
+            status.last_failover = failover;
+        }
+        status(&observed(runner), &more(), before, now)
+    };
+    let failover = |generation, recovery_ms| {
+        Some(Failover { generation: Generation(generation), recovery_ms })
+    };
+    let told = |status: &StatefulJobStatus| {
+        let last = status.last_failover.clone().unwrap();
+        (last.generation, last.recovery_ms, last.time.unwrap().0)
+    };
+    let first = shown(failover(3, 800), &StatefulJobStatus::default(), at(10));
+    assert_eq!(told(&first), (3, 800, at(10)));
+    let same = shown(failover(3, 800), &first, at(20));
+    assert_eq!(told(&same), (3, 800, at(10)));
+    assert_eq!(told(&shown(None, &same, at(25))), (3, 800, at(10)));
+    assert_eq!(told(&shown(failover(5, 900), &same, at(30))), (5, 900, at(30)));
 }
 
 #[test]
