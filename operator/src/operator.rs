@@ -394,8 +394,7 @@ async fn watch_scope(ground: Ground, scope: Arc<Scope>, hear: mpsc::Sender<Heard
     let Ground { client, meters, .. } = ground;
     let namespace = scope.namespace.as_deref();
     meters.watching(namespace);
-    let labels = format!("{}={}", names::MANAGED_BY.0, names::MANAGED_BY.1);
-    let config = watcher::Config::default().labels(&labels);
+    let config = watcher::Config::default().labels(&names::made_by_us());
     let pods: Api<Pod> = match &scope.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),

@@ -1,11 +1,18 @@
 //! What is asked of the API server in several places: our resources in a scope, patches of them, and
 //! what its refusals mean.
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Preconditions};
+use std::fmt::Debug;
+
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Client, Resource};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use weir_crds::StatefulJob;
+
+use super::names;
 
 /// The resources of jobs in a namespace.
 pub(crate) fn jobs_in(client: &Client, namespace: &str) -> Api<DynamicObject> {
@@ -47,6 +54,34 @@ pub(crate) fn scope_name(namespace: Option<&str>) -> String {
 /// Whether an object that was changed by its uid is gone, or another one has its name.
 pub(crate) fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+}
+
+/// Creates an object in our name.
+pub(crate) fn by_us() -> PostParams {
+    PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// What `manager` says of an object, server-side: all of it, and whoever said otherwise. Gives whether
+/// the object was there.
+///
+/// # Errors
+///
+/// What the API server answers.
+pub(crate) async fn apply<K>(
+    objects: &Api<K>,
+    name: &str,
+    manager: &str,
+    patch: &Value,
+) -> Result<bool, kube::Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let parameters = PatchParams::apply(manager).force();
+    match objects.patch(name, &parameters, &Patch::Apply(patch)).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes the object with this uid, and none that has its name by now.

@@ -178,8 +178,7 @@ impl Tending {
     /// operator is away or has failed are helped on.
     async fn has_settled(&mut self, found: &Found) -> Result<Result<(), String>, SecretError> {
         let pods: Api<Pod> = Api::namespaced(self.issuing.client.clone(), &self.namespace);
-        let labels = format!("{}={}", names::MANAGED_BY.0, names::MANAGED_BY.1);
-        let pods = pods.list(&ListParams::default().labels(&labels)).await;
+        let pods = pods.list(&ListParams::default().labels(&names::made_by_us())).await;
         let pods = pods.map_err(|cause| SecretError::Pods {
             namespace: self.namespace.clone(),
             cause: Box::new(cause),

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams};
 use tokio::sync::{Notify, watch};
 use weir_engine::cluster::{Cluster, ClusterError, Exit, Member, WorkerState, WorkerView};
 use weir_runtime::clock::{self, Instant};
 use weir_runtime::random;
 
-use super::api::{delete_only, is_gone};
+use super::api::{by_us, delete_only, is_gone};
 use super::names;
 use super::pods::{PodFacts, Pods};
 use super::template::Template;
@@ -112,9 +112,7 @@ impl KubeCluster {
         let incarnation = format!("{place}-{}", random::id());
         let template = Arc::clone(&self.template.borrow());
         let pod = template.pod(self.role, ordinal, &incarnation);
-        let parameters =
-            PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
-        let made = self.api.create(&parameters, &pod).await?;
+        let made = self.api.create(&by_us(), &pod).await?;
         self.on_create.notify_one();
         if let Some((_, facts)) = PodFacts::of(&made) {
             let until = clock::now() + SHOWN_MAX;

@@ -273,17 +273,15 @@ impl JobTask {
             self.events.warn(declared, "StateKept", &left_behind(declared)).await;
         }
         let patch = finalizer_patch(declared, wanted);
-        let parameters = PatchParams::apply(names::FINALIZER_MANAGER).force();
         let jobs = api::jobs_in(&self.ground.client, &declared.namespace);
-        let patched = jobs.patch(&declared.name, &parameters, &Patch::Apply(&patch)).await;
-        match patched {
-            Ok(_) => {
+        match api::apply(&jobs, &declared.name, names::FINALIZER_MANAGER, &patch).await {
+            Ok(true) => {
                 // The next look is at the resource as it is then.
                 let _ = clock::timeout(PAUSE_FIRST, self.declared.changed()).await;
                 self.declared.mark_changed();
                 Ok(())
             }
-            Err(error) if api::is_gone(&error) => {
+            Ok(false) => {
                 clock::sleep(PAUSE_FIRST).await;
                 Ok(())
             }

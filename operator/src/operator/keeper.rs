@@ -2,7 +2,6 @@
 //! prunes those of its schedule.
 
 use chrono::{DateTime, Utc};
-use kube::api::PostParams;
 use serde_json::json;
 use tokio::sync::watch;
 use weir_engine::coordinator::status::Phase;
@@ -130,10 +129,8 @@ impl Keeper {
             "spec": {"jobRef": {"name": declared.name}, "deletionPolicy": "Delete"},
         }));
         let object = object.map_err(kube::Error::SerdeError)?;
-        let parameters =
-            PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
         let api = snapshots_in(&self.ground.client, &declared.namespace);
-        match api.create(&parameters, &object).await {
+        match api.create(&api::by_us(), &object).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             Err(error) => Err(error),

@@ -24,6 +24,12 @@ pub(crate) const SCHEDULE: &str = "weir.dev/schedule";
 
 /// Label of everything that the operator makes.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "weir");
+
+/// Selects everything that has that label.
+pub(crate) fn made_by_us() -> String {
+    format!("{}={}", MANAGED_BY.0, MANAGED_BY.1)
+}
+
 /// Label of pods: which part they play.
 pub(crate) const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "worker");
 /// The same of pods that compact.

@@ -166,11 +166,11 @@ async fn all(
 
 async fn let_go(client: &Client, events: &Events, declared: &Declared, released: &mut Released) {
     let whose = format!("{}/{}", declared.namespace, declared.name);
-    let parameters = PatchParams::apply(names::FINALIZER_MANAGER).force();
-    let patch = Patch::Apply(job::finalizer_patch(declared, false));
+    let patch = job::finalizer_patch(declared, false);
     let jobs = api::jobs_in(client, &declared.namespace);
-    match jobs.patch(&declared.name, &parameters, &patch).await {
-        Ok(_) => {
+    match api::apply(&jobs, &declared.name, names::FINALIZER_MANAGER, &patch).await {
+        Ok(false) => {}
+        Ok(true) => {
             let line = match &declared.state {
                 Some(state) => format!("weir state gc {}  # {whose}", state.uri),
                 None => format!("# {whose}: nothing says where its state is"),
@@ -179,7 +179,6 @@ async fn let_go(client: &Client, events: &Events, declared: &Declared, released:
             released.lines.push('\n');
             events.warn(declared, "StateKept", &format!("the state is kept; {line}")).await;
         }
-        Err(error) if api::is_gone(&error) => {}
         Err(error) => {
             released.left += 1;
             say(&format!("{whose}: its finalizer stays: {}", chain(&error)));
@@ -194,16 +193,15 @@ async fn let_go_of_snapshot(
     released: &mut Released,
 ) {
     let whose = format!("{}/{}", snapshot.namespace, snapshot.name);
-    let parameters = PatchParams::apply(names::SNAPSHOT_MANAGER).force();
-    let patch = Patch::Apply(attend::hold_patch(snapshot, snapshot.bound.as_ref(), false));
+    let patch = attend::hold_patch(snapshot, snapshot.bound.as_ref(), false);
     let snapshots = attend::snapshots_in(client, &snapshot.namespace);
-    match snapshots.patch(&snapshot.name, &parameters, &patch).await {
-        Ok(_) => {
+    match api::apply(&snapshots, &snapshot.name, names::SNAPSHOT_MANAGER, &patch).await {
+        Ok(false) => {}
+        Ok(true) => {
             let note = attend::left_behind(snapshot);
             released.lines.push_str(&format!("# {whose}: {note}\n"));
             events.warn_snapshot(snapshot, "StateKept", &note).await;
         }
-        Err(error) if api::is_gone(&error) => {}
         Err(error) => {
             released.left += 1;
             say(&format!("snapshot {whose}: its finalizer stays: {}", chain(&error)));

@@ -13,13 +13,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams};
 use weir_engine::network::tls::{Pem, Role};
 use weir_runtime::{clock, random};
 
 use self::authority::Kept;
 use self::job::Freshness;
-use super::names;
+use super::{api, names};
 use crate::certificates::dates::{Validity, validity};
 use crate::certificates::plan::{Step, When, plan};
 use crate::certificates::times::Times;
@@ -219,7 +219,7 @@ impl Issuing {
                 };
                 secrets.patch(&name, &parameters, &Patch::Merge(&secret)).await
             }
-            None => secrets.create(&by_us(), &secret).await,
+            None => secrets.create(&api::by_us(), &secret).await,
         };
         match written {
             Ok(_) => Ok(Some(Looked { before, freshness, found, token, certificate })),
@@ -271,8 +271,8 @@ impl Issuing {
         });
         kept.put_into(&mut secret);
         let written = match is_there {
-            true => secrets.replace(&name, &by_us(), &secret).await,
-            false => secrets.create(&by_us(), &secret).await,
+            true => secrets.replace(&name, &api::by_us(), &secret).await,
+            false => secrets.create(&api::by_us(), &secret).await,
         };
         match written {
             Ok(written) => {
@@ -304,10 +304,6 @@ fn is_conflict(code: u16, was_there: bool) -> bool {
 
 pub(crate) fn now_seconds() -> i64 {
     clock::wall_ms() / 1_000
-}
-
-fn by_us() -> PostParams {
-    PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() }
 }
 
 fn labels() -> BTreeMap<String, String> {

@@ -226,13 +226,9 @@ impl Attention {
         is_held: bool,
     ) -> Result<(), String> {
         let patch = hold_patch(snapshot, bound, is_held);
-        let parameters = PatchParams::apply(names::SNAPSHOT_MANAGER).force();
         let snapshots = snapshots_in(&self.ground.client, &snapshot.namespace);
-        match snapshots.patch(&snapshot.name, &parameters, &Patch::Apply(&patch)).await {
-            Ok(_) => Ok(()),
-            Err(error) if api::is_gone(&error) => Ok(()),
-            Err(error) => Err(format!("cannot change the snapshot's resource: {error}")),
-        }
+        let held = api::apply(&snapshots, &snapshot.name, names::SNAPSHOT_MANAGER, &patch).await;
+        held.map(|_| ()).map_err(|error| format!("cannot change the snapshot's resource: {error}"))
     }
 
     async fn show(&mut self, snapshot: &Snapshot, seen: &Seen) {
