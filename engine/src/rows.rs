@@ -1,6 +1,7 @@
 //! A batch of rows as it moves through a job: columns, event times, origins, kinds.
 //!
 //! - `key.rs` — the canonical encoding of key columns, and back.
+//! - `order.rs` — bytes that sort as rows do.
 //! - `kind.rs` — what a row of a changelog says.
 //! - `origin.rs` — where a row was read, and its name for error messages.
 
@@ -16,6 +17,7 @@ use arrow::error::ArrowError;
 
 pub mod key;
 mod kind;
+pub mod order;
 mod origin;
 
 pub use kind::Kind;

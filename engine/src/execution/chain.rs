@@ -37,8 +37,8 @@ pub(crate) struct SinkLeaf {
 
 /// The compiled tree of one stage. Immutable but for its counters.
 pub(crate) struct Chain {
-    /// Of a keyed stage, how many of its head's columns are the key. They come first.
-    key_columns: Option<usize>,
+    /// Of a keyed stage, which of its head's columns are the key.
+    key_columns: Option<Vec<usize>>,
     nodes: Vec<Node>,
     roots: Vec<usize>,
     counters: Arc<Counters>,
@@ -84,10 +84,7 @@ impl Chain {
     ) -> (Self, Vec<SinkLeaf>, Vec<usize>) {
         let mut builder = Builder { job, nodes: Vec::new(), sinks: Vec::new(), edges: Vec::new() };
         let roots = stage.outputs.iter().map(|node| builder.add(node)).collect();
-        let key_columns = match &job.steps[stage.step].verb {
-            CheckedVerb::Aggregate(aggregate) => Some(aggregate.key.len()),
-            _ => None,
-        };
+        let key_columns = job.steps[stage.step].verb.key_in_output();
         let chain = Self { key_columns, nodes: builder.nodes, roots, counters, names };
         (chain, builder.sinks, builder.edges)
     }
@@ -96,7 +93,7 @@ impl Chain {
     ///
     /// Errors: the first row that fails, named by its origin, or behind an aggregate by its key.
     pub(crate) fn run(&self, rows: Rows, out: &mut Vec<(Leaf, Rows)>) -> Result<(), StageError> {
-        let Some(key_columns) = self.key_columns else {
+        let Some(key_columns) = &self.key_columns else {
             return self.walk(rows, out).map_err(|failure| match failure {
                 Failure::Row(row) => self.names.row_error(&row.step, &row.rows, &row.error),
                 Failure::Bug(error) => *error,
@@ -116,7 +113,8 @@ impl Chain {
                 let FailedRow { step, rows, error } = *row;
                 let row = rows.origin(error.row).map_or(0, |Origin(row)| row);
                 let row = usize::try_from(row).unwrap_or_default();
-                let key = key_text(&head.columns()[..key_columns], row);
+                let key = key_columns.iter().map(|column| Arc::clone(head.column(*column)));
+                let key = key_text(&key.collect::<Vec<_>>(), row);
                 StageError::Key { step, key, message: error.message }
             }
             Failure::Bug(error) => *error,

@@ -142,8 +142,8 @@ impl Grouping {
     }
 }
 
-/// The number of every row's key.
-fn number_all(keys: &Keys, row_of_key: &mut Vec<u32>) -> Vec<u32> {
+/// The number of every row's key, by first appearance; of each distinct key, a row that has it.
+pub(crate) fn number_all(keys: &Keys, row_of_key: &mut Vec<u32>) -> Vec<u32> {
     let mut index = KeyIndex::default();
     (0..).take(keys.len()).map(|row| index.number(keys, row, row_of_key)).collect()
 }

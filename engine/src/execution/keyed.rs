@@ -23,22 +23,29 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use weir_runtime::sim::planted::{Planted, planted};
-use weir_state::shard::Shard;
+use weir_state::key::{StateKey, Timer};
+use weir_state::shard::{DueTimers, Shard};
 use weir_state::{Access, Get};
 
 use self::definition::Definition;
+use self::operator::Operator;
 use self::results::Change;
 use self::unit::{Entry, Unit, UnitRead};
 use super::admission::Admission;
 use super::epochs::Epochs;
 use super::error::StageError;
+use super::names::RowNames;
 use crate::pipeline::spec::Order;
+use crate::rows::Rows;
 
 mod applying;
 mod arrivals;
+#[expect(dead_code, reason = "the steps that keep rows are built on it")]
+pub(crate) mod by_row;
 pub(crate) mod definition;
 mod firing;
 mod group;
+pub(crate) mod operator;
 mod results;
 mod sessions;
 pub(crate) mod task;
@@ -62,7 +69,12 @@ fn epochs_max(order: Order) -> usize {
     }
 }
 
-/// The state of one subtask of a keyed step, and what is under way in it.
+/// Whether a subtask with so much in flight may take more input.
+fn has_room(rows: usize, bytes: usize, epochs: &Epochs, order: Order) -> bool {
+    rows < ROWS_IN_FLIGHT_MAX && bytes < BYTES_IN_FLIGHT_MAX && epochs.open() <= epochs_max(order)
+}
+
+/// The state of one subtask of an aggregate, and what is under way in it.
 pub(crate) struct Keyed {
     definition: Definition,
     shard: Shard,
@@ -98,61 +110,6 @@ impl Keyed {
         }
     }
 
-    /// What the step is.
-    pub(crate) fn definition(&self) -> &Definition {
-        &self.definition
-    }
-
-    /// The shard, for checkpoints and upkeep.
-    pub(crate) fn shard(&mut self) -> &mut Shard {
-        &mut self.shard
-    }
-
-    /// The watermarks of the input.
-    pub(crate) fn epochs(&mut self) -> &mut Epochs {
-        &mut self.epochs
-    }
-
-    /// Whether more input may be taken.
-    pub(crate) fn has_room(&self) -> bool {
-        self.rows_in_flight < ROWS_IN_FLIGHT_MAX
-            && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
-            && self.epochs.open() <= epochs_max(self.order)
-    }
-
-    /// Whether no unit is under way.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.reads.is_empty() && self.admission.is_idle()
-    }
-
-    /// Units that wait for their state.
-    pub(crate) fn parked(&self) -> usize {
-        self.reads.len()
-    }
-
-    /// Waits until a parked unit has its state. Cancel safe; hand it to [`Keyed::unpark`].
-    pub(crate) async fn read(&mut self) -> UnitState {
-        match self.reads.next().await {
-            Some((unit, values)) => UnitState { unit, values },
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Applies a unit that was parked, and starts what waited for its keys.
-    pub(crate) fn unpark(&mut self, state: UnitState) -> Result<(), StageError> {
-        let UnitState { unit, values } = state;
-        let values = values.map_err(|cause| self.definition.state_error("read state", cause))?;
-        let keys = self.apply(unit, &values)?;
-        let mut next = Unit::default();
-        for key in keys {
-            let waited = self.admission.end(&key);
-            if !waited.is_empty() {
-                next.add_key(key, waited, self.definition.joining());
-            }
-        }
-        self.start(next)
-    }
-
     /// Starts a unit all of whose keys are free.
     fn start(&mut self, unit: Unit) -> Result<(), StageError> {
         if unit.entries.is_empty() {
@@ -186,10 +143,103 @@ impl Keyed {
         self.bytes_in_flight -= unit.bytes;
         Ok(unit.keys)
     }
+}
 
-    /// How many rows were found late since the last call.
-    pub(crate) fn take_late(&mut self) -> usize {
+impl Operator for Keyed {
+    type Parked = UnitState;
+
+    fn step(&self) -> usize {
+        self.definition.step
+    }
+
+    fn id(&self) -> &str {
+        &self.definition.id
+    }
+
+    fn shard(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+
+    fn epochs(&mut self) -> &mut Epochs {
+        &mut self.epochs
+    }
+
+    fn has_room(&self) -> bool {
+        has_room(self.rows_in_flight, self.bytes_in_flight, &self.epochs, self.order)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.reads.is_empty() && self.admission.is_idle()
+    }
+
+    fn parked(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// An aggregate has one input.
+    fn arrive(&mut self, _input: usize, rows: &Rows, names: &RowNames) -> Result<(), StageError> {
+        self.take(rows, names)
+    }
+
+    async fn read(&mut self) -> UnitState {
+        match self.reads.next().await {
+            Some((unit, values)) => UnitState { unit, values },
+            None => std::future::pending().await,
+        }
+    }
+
+    fn unpark(&mut self, parked: UnitState) -> Result<(), StageError> {
+        let UnitState { unit, values } = parked;
+        let values = values.map_err(|cause| self.definition.state_error("read state", cause))?;
+        let keys = self.apply(unit, &values)?;
+        let mut next = Unit::default();
+        for key in keys {
+            let waited = self.admission.end(&key);
+            if !waited.is_empty() {
+                next.add_key(key, waited, self.definition.joining());
+            }
+        }
+        self.start(next)
+    }
+
+    fn take_changes(&mut self, names: &RowNames) -> Result<Option<Rows>, StageError> {
+        self.changed_rows(names)
+    }
+
+    fn take_late(&mut self) -> usize {
         std::mem::take(&mut self.late)
+    }
+
+    fn due_at(&self, watermark: i64) -> Option<i64> {
+        self.definition.due_at(watermark)
+    }
+
+    fn next_by_clock(&self) -> Option<i64> {
+        let time = self.definition.goes_by_clock().then(|| self.shard.next_timer_ms());
+        time.filter(|time| *time < i64::MAX)
+    }
+
+    fn claim(&mut self, due: DueTimers) -> DueTimers {
+        self.claimed(due)
+    }
+
+    fn values_of(&self, timers: &[Timer]) -> Get {
+        let keys: Vec<StateKey> = timers.iter().map(|timer| self.state_key(timer)).collect();
+        self.shard.multi_get(&keys)
+    }
+
+    fn fire(
+        &mut self,
+        timers: &[Timer],
+        values: &[Option<Bytes>],
+        time_ms: i64,
+        names: &RowNames,
+    ) -> Result<Option<Rows>, StageError> {
+        self.fired(timers, values, time_ms, names).map(Some)
+    }
+
+    fn forwarded(&self, watermark: i64) -> i64 {
+        self.definition.forwarded(watermark)
     }
 }
 

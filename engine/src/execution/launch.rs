@@ -19,6 +19,7 @@ use super::counters::{Board, Counters, WatermarkGauge};
 use super::error::StageError;
 use super::keyed::Keyed;
 use super::keyed::definition::Definition;
+use super::keyed::operator::Operator;
 use super::keyed::task::{Inputs, KeyedTask, Outlet};
 use super::marks::{EdgeMark, Marks};
 use super::names::RowNames;
@@ -179,10 +180,7 @@ impl Blueprint {
                 let step = self.job.steps[stage.step].id.clone();
                 let task = match stage.head {
                     Head::Source => self.source(stage, context)?,
-                    Head::Keyed => match &self.job.steps[stage.step].verb {
-                        CheckedVerb::Table(table) => self.table(stage, table, context)?,
-                        _ => self.keyed(stage, context, &mut board)?,
-                    },
+                    Head::Keyed => self.with_state(stage, context, &mut board)?,
                 };
                 tasks.push(StageTask { id, step, task });
             }
@@ -240,26 +238,45 @@ impl Blueprint {
         }))
     }
 
-    fn keyed(
+    /// The task of a head with keyed state.
+    fn with_state(
         &self,
         stage: &Stage,
         context: Context,
         board: &mut Board,
     ) -> Result<task::Task<StageError>, LaunchError> {
+        let step = &self.job.steps[stage.step];
+        let order = self.spec.order;
+        match &step.verb {
+            CheckedVerb::Table(table) => self.table(stage, table, context),
+            CheckedVerb::Aggregate(aggregate) => {
+                let definition = Definition::new(stage.step, step, aggregate, self.groups);
+                let aggregate = |shard, passed| Keyed::new(definition, shard, order, passed);
+                self.keyed(stage, context, board, aggregate)
+            }
+            _ => unreachable!("the graph makes only steps with state keyed heads"),
+        }
+    }
+
+    fn keyed<O: Operator>(
+        &self,
+        stage: &Stage,
+        context: Context,
+        board: &mut Board,
+        operator: impl FnOnce(Shard, i64) -> O,
+    ) -> Result<task::Task<StageError>, LaunchError> {
         let subtask = context.id().subtask;
         let step = &self.job.steps[stage.step];
-        let CheckedVerb::Aggregate(aggregate) = &step.verb else {
-            unreachable!("the graph makes only aggregates keyed heads");
-        };
-        let definition = Definition::new(stage.step, step, aggregate, self.groups);
         let shard = self.shard(&step.id, subtask)?;
         let watermark = self.restored.watermark(&step.id, shard.range());
         let gauge = Arc::new(WatermarkGauge::new(watermark));
         board.add_watermark(&step.id, shard.range(), Arc::clone(&gauge));
-        let keyed = Keyed::new(definition, shard, self.spec.order, watermark);
+        let keyed = operator(shard, watermark);
         let inputs = self.inputs(stage);
         let alignment = Alignment::new(inputs.len(), self.restored.checkpoint);
-        let progress = Inputs::new(alignment, self.marks(stage), inputs.len());
+        let of_step = stage.inputs.iter().map(|edge| self.graph.edges[*edge].input);
+        let of_step = of_step.flat_map(|input| std::iter::repeat_n(input, self.width as usize));
+        let progress = Inputs::new(alignment, self.marks(stage), of_step.collect());
         let names = self.names(subtask);
         let tail = self.tail(stage, &context)?;
         let wires = self.wires(subtask);

@@ -72,6 +72,26 @@ pub enum CheckedVerb {
     Sink(SinkSpec),
 }
 
+impl CheckedVerb {
+    /// Of a step with keyed state: the columns of its input with this number by which rows find
+    /// their state. None: it has no such state.
+    pub fn key(&self, input: usize) -> Option<&[usize]> {
+        match self {
+            Self::Aggregate(CheckedAggregate { key, .. })
+            | Self::Table(CheckedTable { key, .. }) => (input == 0).then_some(key),
+            _ => None,
+        }
+    }
+
+    /// Of a step whose rows come out of keyed state: the key's columns among its own.
+    pub fn key_in_output(&self) -> Option<Vec<usize>> {
+        match self {
+            Self::Aggregate(CheckedAggregate { key, .. }) => Some((0..key.len()).collect()),
+            _ => None,
+        }
+    }
+}
+
 /// A source whose columns are known.
 #[derive(Clone, Debug)]
 pub struct CheckedSource {

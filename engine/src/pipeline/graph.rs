@@ -11,7 +11,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use crate::pipeline::checked::{CheckedAggregate, CheckedJob, CheckedTable, CheckedVerb};
+use crate::pipeline::checked::{CheckedJob, CheckedVerb};
 
 /// Stages and the keyed exchanges between them. Both are known by their index.
 #[derive(Clone, Debug)]
@@ -81,6 +81,8 @@ pub struct Edge {
     pub from: usize,
     /// Index of the receiving stage.
     pub to: usize,
+    /// Which input of the receiving stage's head it is: a join has two.
+    pub input: usize,
     /// Columns of the rows.
     pub schema: SchemaRef,
     /// Indices of the key's columns.
@@ -116,8 +118,7 @@ impl Graph {
 fn head(job: &CheckedJob, step: usize) -> Option<Head> {
     match job.steps[step].verb {
         CheckedVerb::Source(_) => Some(Head::Source),
-        CheckedVerb::Aggregate(_) | CheckedVerb::Table(_) => Some(Head::Keyed),
-        _ => None,
+        ref verb => verb.key(0).map(|_| Head::Keyed),
     }
 }
 
@@ -155,6 +156,9 @@ impl Builder<'_> {
 
     fn op(&mut self, step: usize, input: usize, stage: usize) -> Op {
         let checked = &self.job.steps[step];
+        if let Some(key) = checked.verb.key(input) {
+            return Op::Edge(self.edge(stage, step, input, key.to_vec()));
+        }
         match &checked.verb {
             CheckedVerb::Filter(_) => Op::Filter,
             CheckedVerb::Select(_) => Op::Select,
@@ -164,19 +168,17 @@ impl Builder<'_> {
                 self.parts[step] += 1;
                 Op::Sink { part }
             }
-            CheckedVerb::Aggregate(CheckedAggregate { key, .. })
-            | CheckedVerb::Table(CheckedTable { key, .. }) => {
-                let schema = SchemaRef::clone(&self.job.steps[checked.inputs[input]].schema);
-                Op::Edge(self.edge(stage, step, schema, key.clone()))
-            }
             CheckedVerb::Source(_) => unreachable!("a source reads no step"),
+            _ => unreachable!("every step with a key is a head"),
         }
     }
 
-    fn edge(&mut self, from: usize, step: usize, schema: SchemaRef, key: Vec<usize>) -> usize {
+    fn edge(&mut self, from: usize, step: usize, input: usize, key: Vec<usize>) -> usize {
+        let read = self.job.steps[step].inputs[input];
+        let schema = SchemaRef::clone(&self.job.steps[read].schema);
         let to = self.heads.iter().position(|head| *head == step);
         let to = to.expect("every step with keyed state is a head");
-        self.edges.push(Edge { from, to, schema, key });
+        self.edges.push(Edge { from, to, input, schema, key });
         self.edges.len() - 1
     }
 }

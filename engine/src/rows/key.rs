@@ -167,7 +167,7 @@ fn canonical_type(data_type: &DataType) -> Option<DataType> {
     })
 }
 
-fn canonical_column(column: &ArrayRef) -> Result<ArrayRef, KeyError> {
+pub(super) fn canonical_column(column: &ArrayRef) -> Result<ArrayRef, KeyError> {
     let plain = match column.data_type() {
         DataType::Dictionary(_, values) => values.as_ref(),
         other => other,
@@ -353,12 +353,12 @@ fn encode_sized<'a, A: ArrayAccessor + 'a>(
 }
 
 /// Big-endian with the sign flipped: bytes sort as numbers do.
-fn ordered(value: i64) -> [u8; 8] {
+pub(super) fn ordered(value: i64) -> [u8; 8] {
     (value ^ i64::MIN).to_be_bytes()
 }
 
 /// Big-endian bits that sort as numbers do, −0.0 as 0.0, every NaN as one, above all others.
-fn float_bytes(value: f64) -> [u8; 8] {
+pub(super) fn float_bytes(value: f64) -> [u8; 8] {
     let value = if value.is_nan() { f64::NAN.abs() } else { value + 0.0 };
     let bits = value.to_bits();
     let negative = bits >> 63 == 1;

@@ -25,7 +25,7 @@ impl Keyed {
     /// Takes a batch.
     ///
     /// Errors: a row on which the values' arguments fail, damaged state.
-    pub(crate) fn arrive(&mut self, rows: &Rows, names: &RowNames) -> Result<(), StageError> {
+    pub(super) fn take(&mut self, rows: &Rows, names: &RowNames) -> Result<(), StageError> {
         let rows = match self.definition.shape {
             Shape::Aligned(rules) => self.in_time(rows, rules, names)?,
             Shape::Session(_) | Shape::Group(_) => rows.clone(),

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use weir_runtime::sim::planted::{Planted, planted};
 use weir_state::key::{StateKey, Timer};
 use weir_state::shard::DueTimers;
-use weir_state::{Access, Get};
 
 use super::Keyed;
 use super::applying::put_sessions;
@@ -21,29 +20,10 @@ use crate::execution::window::{Aligned, SessionRules};
 use crate::pipeline::spec::Emit;
 use crate::rows::Rows;
 
-/// Windows that are written as one batch.
-pub(crate) const FIRED_ROWS_MAX: usize = 1_024;
-
 impl Keyed {
-    /// Whether a timer may be due at `time_ms`.
-    pub(crate) fn may_be_due(&self, time_ms: i64) -> bool {
-        self.shard.next_timer_ms() <= time_ms
-    }
-
-    /// The next timer that goes by the clock, if there may be one.
-    pub(crate) fn next_by_clock(&self) -> Option<i64> {
-        let time = self.definition.goes_by_clock().then(|| self.shard.next_timer_ms());
-        time.filter(|time| *time < i64::MAX)
-    }
-
-    /// The next timers that are due at `time_ms`.
-    pub(crate) fn due(&self, time_ms: i64) -> Access<DueTimers> {
-        self.shard.due_timers(time_ms, FIRED_ROWS_MAX)
-    }
-
     /// Holds the keys of timers whose value may have rows in flight, and leaves out those that are
-    /// held: their timers run when the rows are done. Their own rows wait until [`Keyed::fire`].
-    pub(crate) fn claim(&mut self, mut due: DueTimers) -> DueTimers {
+    /// held: their timers run when the rows are done. Their own rows wait until [`Keyed::fired`].
+    pub(super) fn claimed(&mut self, mut due: DueTimers) -> DueTimers {
         if !self.definition.fires_by_key() || planted(Planted::TimerUnclaimed) {
             return due;
         }
@@ -55,13 +35,7 @@ impl Keyed {
         due
     }
 
-    /// The values of timers.
-    pub(crate) fn values_of(&self, timers: &[Timer]) -> Get {
-        let keys: Vec<StateKey> = timers.iter().map(|timer| self.state_key(timer)).collect();
-        self.shard.multi_get(&keys)
-    }
-
-    fn state_key(&self, timer: &Timer) -> StateKey {
+    pub(super) fn state_key(&self, timer: &Timer) -> StateKey {
         StateKey::new(timer.group, VALUES, &timer.key, &timer.namespace)
     }
 
@@ -69,7 +43,7 @@ impl Keyed {
     /// rows that waited for claimed keys start.
     ///
     /// Errors: a result that has no value of its type, damaged state.
-    pub(crate) fn fire(
+    pub(super) fn fired(
         &mut self,
         timers: &[Timer],
         values: &[Option<Bytes>],

@@ -101,7 +101,7 @@ impl Results {
 
 impl Keyed {
     /// Rows of the changes that were made and not given yet, a batch of them; none: there are none.
-    pub(crate) fn take_changes(&mut self, names: &RowNames) -> Result<Option<Rows>, StageError> {
+    pub(super) fn changed_rows(&mut self, names: &RowNames) -> Result<Option<Rows>, StageError> {
         if self.changes.is_empty() {
             return Ok(None);
         }

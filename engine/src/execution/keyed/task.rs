@@ -22,7 +22,7 @@ use weir_state::ids::CheckpointId;
 use weir_state::shard::DueTimers;
 use weir_state::{Access, Pending, StateError};
 
-use super::{Keyed, UnitState};
+use super::operator::Operator;
 use crate::exchange::message::Message;
 use crate::exchange::{ExchangeError, InputGate};
 use crate::execution::alignment::Alignment;
@@ -37,13 +37,15 @@ use crate::execution::window::{WATERMARK_END, WATERMARK_NONE};
 use crate::protocol::RangeWatermark;
 use crate::rows::Rows;
 
+/// Timers that run together.
+const FIRED_ROWS_MAX: usize = 1_024;
 /// Timers that go by the clock are looked for this often at least.
 const LOOK_MAX: Duration = Duration::from_secs(3_600);
 
 /// One subtask of a keyed stage.
-pub(crate) struct KeyedTask {
+pub(crate) struct KeyedTask<O> {
     pub(crate) context: Context,
-    pub(crate) keyed: Keyed,
+    pub(crate) keyed: O,
     pub(crate) gate: InputGate,
     pub(crate) tail: Tail,
     pub(crate) names: Arc<RowNames>,
@@ -56,6 +58,8 @@ pub(crate) struct KeyedTask {
 pub(crate) struct Inputs {
     pub(crate) alignment: Alignment,
     pub(crate) marks: Marks,
+    /// Of each channel, which input of the step it belongs to: a join has two.
+    input_of_channel: Vec<usize>,
     /// Channels that have not ended.
     open: usize,
     /// The checkpoint whose barriers have come from everywhere; nothing is read until it is cut.
@@ -63,9 +67,14 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// Of `channels` channels, none of which has ended.
-    pub(crate) fn new(alignment: Alignment, marks: Marks, channels: usize) -> Self {
-        Self { alignment, marks, open: channels, cutting: None }
+    /// Of channels that belong to these inputs of the step, none of which has ended.
+    pub(crate) fn new(alignment: Alignment, marks: Marks, input_of_channel: Vec<usize>) -> Self {
+        let open = input_of_channel.len();
+        Self { alignment, marks, input_of_channel, open, cutting: None }
+    }
+
+    fn input_of(&self, channel: usize) -> usize {
+        self.input_of_channel.get(channel).copied().unwrap_or_default()
     }
 }
 
@@ -123,16 +132,17 @@ enum Firing {
     Reading(Until, DueTimers, Pending<Vec<Option<Bytes>>>),
 }
 
-enum Event {
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
+enum Event<P> {
     Orders(Orders),
     Due(Until, Result<DueTimers, StateError>),
     Values(Result<Vec<Option<Bytes>>, StateError>),
-    Unit(UnitState),
+    Unit(P),
     Input(Result<(usize, Message), ExchangeError>),
     Settle,
 }
 
-impl KeyedTask {
+impl<O: Operator> KeyedTask<O> {
     /// Runs until it fails.
     pub(crate) async fn run(mut self) -> StageError {
         match self.work().await {
@@ -163,7 +173,7 @@ impl KeyedTask {
         self.inputs.cutting.is_some() && !self.keyed.is_drained()
     }
 
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Event<O::Parked> {
         let takes_input = self.takes_input();
         let parked = self.keyed.parked() > 0;
         let waits_to_cut = self.waits_to_cut();
@@ -184,7 +194,7 @@ impl KeyedTask {
         }
     }
 
-    async fn apply(&mut self, event: Event) -> Result<(), StageError> {
+    async fn apply(&mut self, event: Event<O::Parked>) -> Result<(), StageError> {
         match event {
             Event::Settle => {}
             Event::Orders(orders) => self.obey(orders),
@@ -214,11 +224,11 @@ impl KeyedTask {
     }
 
     fn step(&self) -> String {
-        self.keyed.definition().id.clone()
+        self.keyed.id().to_owned()
     }
 
     fn state_error(&self, what: &'static str, cause: StateError) -> StageError {
-        self.keyed.definition().state_error(what, cause)
+        StageError::State { step: self.step(), what, cause }
     }
 
     fn upkeep(&mut self) -> Result<(), StageError> {
@@ -244,7 +254,7 @@ impl KeyedTask {
 
     async fn received(&mut self, channel: usize, message: Message) -> Result<(), StageError> {
         match message {
-            Message::Rows(rows) => return self.rows(&rows).await,
+            Message::Rows(rows) => return self.rows(channel, &rows).await,
             Message::Progress(progress) => {
                 let moved = self.inputs.marks.progress(channel, &progress);
                 self.arrived(moved);
@@ -267,18 +277,18 @@ impl KeyedTask {
         Ok(())
     }
 
-    async fn rows(&mut self, rows: &Rows) -> Result<(), StageError> {
+    async fn rows(&mut self, channel: usize, rows: &Rows) -> Result<(), StageError> {
         let room = self.keyed.shard().make_room().await;
         room.map_err(|cause| self.state_error("write state", cause))?;
-        let counter = self.context.counters().step(self.keyed.definition().step);
+        let counter = self.context.counters().step(self.keyed.step());
         counter.add_in(rows.len());
-        self.keyed.arrive(rows, &self.names)?;
+        self.keyed.arrive(self.inputs.input_of(channel), rows, &self.names)?;
         self.write_changes().await
     }
 
     /// Writes what changed in results, and counts what was late.
     async fn write_changes(&mut self) -> Result<(), StageError> {
-        let step = self.keyed.definition().step;
+        let step = self.keyed.step();
         self.context.counters().step(step).add_late(self.keyed.take_late());
         while let Some(rows) = self.keyed.take_changes(&self.names)? {
             self.context.counters().step(step).add_out(rows.len());
@@ -305,14 +315,15 @@ impl KeyedTask {
             }
             let Some(until) = self.due_until() else { break };
             let up_to = match until {
-                Until::Watermark(watermark) => self.keyed.definition().due_at(watermark),
+                Until::Watermark(watermark) => self.keyed.due_at(watermark),
                 Until::Clock(now) => Some(now),
             };
-            let Some(up_to) = up_to.filter(|time| self.keyed.may_be_due(*time)) else {
+            let Some(up_to) = up_to.filter(|time| self.keyed.shard().next_timer_ms() <= *time)
+            else {
                 self.pass(until).await?;
                 continue;
             };
-            match self.keyed.due(up_to) {
+            match self.keyed.shard().due_timers(up_to, FIRED_ROWS_MAX) {
                 Access::Ready(due) => {
                     let fires = !due.timers.is_empty();
                     self.found(until, due).await?;
@@ -360,7 +371,7 @@ impl KeyedTask {
         if let Until::Watermark(watermark) = until
             && planted(Planted::WatermarkBeforeWindows)
         {
-            let forwarded = self.keyed.definition().forwarded(watermark);
+            let forwarded = self.keyed.forwarded(watermark);
             self.tail.tell(Message::Watermark(forwarded)).await?;
         }
         match self.keyed.values_of(&due.timers) {
@@ -381,8 +392,8 @@ impl KeyedTask {
         values: &[Option<Bytes>],
     ) -> Result<(), StageError> {
         let rows = self.keyed.fire(&due.timers, values, until.time_ms(), &self.names)?;
-        if !rows.is_empty() {
-            self.context.counters().step(self.keyed.definition().step).add_out(rows.len());
+        if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
+            self.context.counters().step(self.keyed.step()).add_out(rows.len());
             self.tail.emit(rows).await?;
         }
         self.write_changes().await
@@ -391,7 +402,7 @@ impl KeyedTask {
     async fn forward(&mut self, watermark: i64) -> Result<(), StageError> {
         self.outlet.pass(watermark);
         self.gauge.set(watermark);
-        let forwarded = self.keyed.definition().forwarded(watermark);
+        let forwarded = self.keyed.forwarded(watermark);
         if forwarded > self.outlet.forwarded {
             self.outlet.forwarded = forwarded;
             self.tail.tell(Message::Watermark(forwarded)).await?;
@@ -447,7 +458,7 @@ fn until(time_ms: i64) -> Duration {
 }
 
 /// Waits for the chunk that is on its way. Cancel safe.
-async fn fires(firing: &mut Option<Firing>) -> Event {
+async fn fires<P>(firing: &mut Option<Firing>) -> Event<P> {
     match firing {
         Some(Firing::Asking(until, read)) => Event::Due(*until, read.await),
         Some(Firing::Reading(_, _, read)) => Event::Values(read.await),

@@ -16,6 +16,7 @@ use weir_runtime::sim;
 
 use self::harness::{ChangedRow, Harness, Op, Setup, bucket};
 use self::model::Model;
+use crate::execution::keyed::operator::Operator as _;
 use crate::pipeline::spec::{Emit, Order, TumbleSpec, WindowSpec};
 use crate::rows::Kind;
 

@@ -19,6 +19,7 @@ use weir_state::version::Version;
 use super::model::{Place, ResultRows, Values};
 use crate::execution::keyed::Keyed;
 use crate::execution::keyed::definition::Definition;
+use crate::execution::keyed::operator::Operator as _;
 use crate::execution::names::RowNames;
 use crate::execution::window::{WATERMARK_END, WATERMARK_NONE};
 use crate::pipeline::check::{check, tests as declare};
@@ -27,6 +28,7 @@ use crate::pipeline::spec::{AggregateSpec, Emit, Order, Verb, WindowSpec};
 use crate::rows::{Kind, Rows};
 
 const GROUPS: u16 = 4;
+const FIRED_ROWS_MAX: usize = 1_024;
 /// A row of a changelog: what it says, key, number, time.
 pub(super) type ChangedRow = (Kind, u8, i64, i64);
 
@@ -190,7 +192,7 @@ impl Harness {
             columns.map(|(column, field)| compute::cast(column, field.data_type()).unwrap());
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap();
         let rows = Rows { times: Some(times.into()), ..Rows::plain(batch) };
-        self.keyed.as_mut().unwrap().arrive(&rows, &self.names).unwrap();
+        self.keyed.as_mut().unwrap().arrive(0, &rows, &self.names).unwrap();
         self.settle().await;
     }
 
@@ -211,7 +213,7 @@ impl Harness {
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap();
         let kinds = rows.iter().map(|row| Some(row.0 as u8)).collect();
         let rows = Rows { times: Some(times.into()), kinds: Some(kinds), ..Rows::plain(batch) };
-        self.keyed.as_mut().unwrap().arrive(&rows, &self.names).unwrap();
+        self.keyed.as_mut().unwrap().arrive(0, &rows, &self.names).unwrap();
         self.settle().await;
     }
 
@@ -255,13 +257,19 @@ impl Harness {
             let released = self.keyed().epochs().release();
             self.current = self.current.max(released);
             let Some(watermark) = self.current else { return };
-            let up_to = self.keyed().definition().due_at(watermark);
-            let Some(up_to) = up_to.filter(|time| self.keyed.as_ref().unwrap().may_be_due(*time))
+            let up_to = self.keyed().due_at(watermark);
+            let Some(up_to) = up_to.filter(|time| self.keyed().shard().next_timer_ms() <= *time)
             else {
                 self.current = None;
                 return;
             };
-            let due = self.keyed().due(up_to).wait().await.expect("the store answers");
+            let due = self
+                .keyed()
+                .shard()
+                .due_timers(up_to, FIRED_ROWS_MAX)
+                .wait()
+                .await
+                .expect("the store answers");
             if due.timers.is_empty() {
                 self.current = None;
                 return;
@@ -274,7 +282,7 @@ impl Harness {
             let values =
                 self.keyed().values_of(&due.timers).wait().await.expect("the store answers");
             let keyed = self.keyed.as_mut().unwrap();
-            let rows = keyed.fire(&due.timers, &values, up_to, &self.names).unwrap();
+            let rows = keyed.fire(&due.timers, &values, up_to, &self.names).unwrap().unwrap();
             assert!(rows.is_empty() || self.setup.emit == Emit::OnClose);
             assert!(rows.kinds.is_none());
             for row in 0..rows.len() {
