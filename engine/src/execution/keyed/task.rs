@@ -85,6 +85,9 @@ pub(crate) struct Outlet {
     firing: Option<Firing>,
     /// All timers that were found due have keys that rows hold; they wait for a unit to end.
     blocked: bool,
+    /// Timers that are to run before more rows are taken: two for each row that was taken while some
+    /// were due. Else rows that come faster than windows close leave the watermark behind for good.
+    owed: usize,
     forwarded: i64,
     /// `End` was sent.
     ended: bool,
@@ -94,13 +97,28 @@ impl Outlet {
     /// `watermark` had been passed before; what it closes is fired first.
     pub(crate) fn new(watermark: i64) -> Self {
         let current = (watermark > WATERMARK_NONE).then_some(watermark);
-        Self { current, firing: None, blocked: false, forwarded: WATERMARK_NONE, ended: false }
+        let (blocked, owed, forwarded) = (false, 0, WATERMARK_NONE);
+        Self { current, firing: None, blocked, owed, forwarded, ended: false }
     }
 
     /// Whether the next look does something without any event: not while timers are read or their
     /// keys are held, nor while a cut waits for units, since what is fired belongs behind it.
     fn fires_on(&self, waits_to_cut: bool) -> bool {
         self.current.is_some() && self.firing.is_none() && !self.blocked && !waits_to_cut
+    }
+
+    fn is_firing(&self) -> bool {
+        self.current.is_some() || self.firing.is_some()
+    }
+
+    /// Rows are taken.
+    fn owe(&mut self, rows: usize) {
+        self.owed = if self.is_firing() { 2 * rows } else { 0 };
+    }
+
+    /// Whether input waits for timers. What is blocked waits for units, not for input.
+    fn holds_input(&self) -> bool {
+        self.owed > 0 && self.is_firing() && !self.blocked
     }
 
     /// Nothing is due at `watermark` any more, so it goes on. One that was released since the
@@ -165,7 +183,7 @@ impl<O: Operator> KeyedTask<O> {
     }
 
     fn takes_input(&self) -> bool {
-        self.inputs.cutting.is_none() && self.keyed.has_room()
+        self.inputs.cutting.is_none() && self.keyed.has_room() && !self.outlet.holds_input()
     }
 
     /// Whether a checkpoint waits for units that are under way.
@@ -282,6 +300,7 @@ impl<O: Operator> KeyedTask<O> {
         room.map_err(|cause| self.state_error("write state", cause))?;
         let counter = self.context.counters().step(self.keyed.step());
         counter.add_in(rows.len());
+        self.outlet.owe(rows.len());
         self.keyed.arrive(self.inputs.input_of(channel), rows, &self.names)?;
         self.write_changes().await
     }
@@ -391,6 +410,7 @@ impl<O: Operator> KeyedTask<O> {
         due: &DueTimers,
         values: &[Option<Bytes>],
     ) -> Result<(), StageError> {
+        self.outlet.owed = self.outlet.owed.saturating_sub(due.timers.len());
         let rows = self.keyed.fire(&due.timers, values, until.time_ms(), &self.names)?;
         if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
             self.context.counters().step(self.keyed.step()).add_out(rows.len());
@@ -482,6 +502,23 @@ mod tests {
         let outlet = Outlet::new(5);
         assert!(outlet.fires_on(false));
         assert!(!outlet.fires_on(true), "it would look again and again and let nobody else run");
+    }
+
+    #[test]
+    fn rows_that_come_while_windows_are_due_wait_until_twice_as_many_have_closed() {
+        let mut outlet = Outlet::new(5);
+        outlet.owe(500);
+        assert!(outlet.holds_input());
+        outlet.owed -= 999;
+        assert!(outlet.holds_input());
+        outlet.blocked = true;
+        assert!(!outlet.holds_input(), "its keys are held by units: rows may come");
+        outlet.blocked = false;
+        outlet.pass(5);
+        assert!(!outlet.holds_input(), "nothing is due any more");
+        outlet.owe(500);
+        outlet.current = Some(6);
+        assert!(!outlet.holds_input(), "nothing was due when they came");
     }
 
     #[test]
