@@ -139,14 +139,15 @@ node() {
     --hostname-override="node$n" --node-ip="10.244.0.$n"
 }
 
-# Only what two scenarios look at is written down.
+# Only what three scenarios look at is written down.
 audit_file() {
   cat >"$S/audit.yaml" <<C
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-  - {level: Metadata, userGroups: ["system:serviceaccounts:e2e-quiet-system", "system:serviceaccounts:e2e-scale-1000-system"]}
+  - {level: Metadata, userGroups: ["system:serviceaccounts:e2e-quiet-system", "system:serviceaccounts:e2e-scale-1000-system",
+                                  "system:serviceaccounts:e2e-upgrade-system"]}
   - {level: None}
 C
 }
@@ -219,7 +220,7 @@ fake() {
   awk -v others="$others" '{print} /^    kind: / {pod = /Pod/} pod && /^    matchExpressions:/ {print others}' "$kwok/stages.yaml" >"$S/stages.yaml"
   # Only nodes with this annotation are its own: the real ones have kubelets.
   [ -e "$S/log/kwok.pid" ] || run kwok "$kwok/kwok" --kubeconfig "$KUBECONFIG" --config "$S/stages.yaml" \
-    --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake --server-address 127.0.0.1:10247
+    --manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake --node-lease-duration-seconds=40 --server-address 127.0.0.1:10247
   # Whoever wants to be the pod of a worker there can listen at these.
   ip addr replace "$FAKE_PODS" dev lo
   for n in $(seq "$1"); do

@@ -3,15 +3,13 @@
 import http.client
 import os
 import signal
-import ssl
 import threading
 import time
 import urllib.parse
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from .api import SERVER
-from .shell import STATE
+from . import api
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 # Of a connection between two servers alone.
@@ -30,6 +28,13 @@ class Write:
     path: str
 
 
+class Server(ThreadingHTTPServer):
+    """An operator connects more often at once than five times, and waits a second for each that is dropped."""
+
+    request_queue_size = 512
+    daemon_threads = True
+
+
 class Front:
     """For one life of a process. `before`: the write it is killed at is never made; `after`: made, and the answer lost;
     `late`: made some time after the process has died."""
@@ -39,20 +44,19 @@ class Front:
         self.made: list[Write] = []
         self.hit: Write | None = None
         self.pid = 0
-        self._left, self._how = 0, ""
+        self._left, self._how, self._what = 0, "", ""
         self._dead, self._lock = False, threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"front": self}))
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), type("Handler", (Handler,), {"front": self}))
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def arm(self, nth: int, how: str) -> None:
-        """The process is to die at its n-th write from now on. 0: at none."""
+    def arm(self, nth: int, how: str, what: str = "") -> None:
+        """The process is to die at its n-th write from now on, if it is said, of one kind. 0: at none."""
         with self._lock:
-            self._left, self._how = nth, how
+            self._left, self._how, self._what = nth, how, what
 
     def close(self) -> None:
         self._dead = True
@@ -69,8 +73,9 @@ class Front:
             if write is None:
                 return "yes"
             self.writes.append(write)
-            self._left -= 1
-            if self._left != 0:
+            is_counted = self._what in ("", write.what)
+            self._left -= is_counted
+            if self._left != 0 or not is_counted:
                 return "yes"
             self.hit, self._dead = write, True
         if self._how != "after":
@@ -137,10 +142,8 @@ class Handler(BaseHTTPRequestHandler):
     def _ask(self, uri: urllib.parse.SplitResult, body: bytes) -> http.client.HTTPResponse:
         connection = self.upstream.get(uri.netloc)
         if connection is None:
-            if uri.netloc:
-                connection = http.client.HTTPConnection(uri.netloc)
-            else:
-                connection = http.client.HTTPSConnection(*SERVER, context=ssl.create_default_context(cafile=STATE / "pki/ca.crt"))
+            # As whoever asks, who says itself how long it waits.
+            connection = http.client.HTTPConnection(uri.netloc) if uri.netloc else api.connection(None, as_admin=False)
             self.upstream[uri.netloc] = connection
         path = urllib.parse.urlunsplit(("", "", uri.path or "/", uri.query, ""))
         connection.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)

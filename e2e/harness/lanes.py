@@ -25,7 +25,7 @@ class Lane(Scenario):
 
 
 def in_lanes(lanes: list[Lane], work: list[Work], do: Callable[[Lane, Work], object]) -> None:
-    """Does all of it, in each lane one after the other; the first failure ends it."""
+    """Does all of it, in each lane one after the other; the first failure ends it, and so does an interruption."""
     rest, failures = deque(work), []
 
     def follow(lane: Lane) -> None:
@@ -44,7 +44,11 @@ def in_lanes(lanes: list[Lane], work: list[Work], do: Callable[[Lane, Work], obj
     threads = [threading.Thread(target=follow, args=(lane,), daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        failures.append("interrupted")   # nobody begins anything any more
+        raise
     if failures:
         raise Failed(failures[0])

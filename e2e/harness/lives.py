@@ -15,7 +15,6 @@ HOWS = ("before", "after", "late")
 ROWS, RATE = 150_000, 1_000
 # What belongs to a phase is mostly written by then.
 REST_SECONDS = 1.0
-PHASES = ("create", "run", "rescale", "change", "end", "delete")
 
 
 @dataclass(frozen=True)
@@ -41,24 +40,21 @@ class Seen:
 
 
 class Killed:
-    """A lane's operator: a process with the rights of the chart's account there, behind a front."""
+    """An operator that can be killed at a write: a process with the rights of a chart's account, behind a front. The
+    chart's own are none by then."""
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane, self.fronts = lane, []
-        self.chart = Operator(lane, "--set", f"watchNamespaces={{{lane.namespace}}}", "--set", "aggregatedRoles=false",
-                              "--set", "releaseOnUninstall=false", replicas=0)
-        self.namespace = self.chart.namespace
-        self.token = lane.kubectl("create", "token", "weir", "-n", self.namespace, "--duration=2h", namespace=False).strip()
-        self.process = OperatorProcess(lane, self.namespace, "--watch", lane.namespace, log=lane.name)
-        lane.secret()
+    def __init__(self, t: Scenario, namespace: str) -> None:
+        self.t, self.fronts = t, []
+        self.token = t.kubectl("create", "token", "weir", "-n", namespace, "--duration=2h", namespace=False).strip()
+        self.process = OperatorProcess(t, namespace, "--watch", t.namespace, log=t.name)
 
     def start(self) -> None:
         front = Front()
         self.fronts.append(front)
-        file = kubeconfig(front.url, self.token, self.lane.name)
+        file = kubeconfig(front.url, self.token, self.t.name)
         # Of the S3 server's requests the front is the proxy. A process of the same pod need not wait for its leases.
         front.pid = self.process.start(KUBECONFIG=str(file), HTTP_PROXY=front.url, http_proxy=front.url, NO_PROXY="127.0.0.1",
-                                       no_proxy="127.0.0.1", POD_NAME=self.lane.name)
+                                       no_proxy="127.0.0.1", POD_NAME=self.t.name)
 
     def stop(self) -> None:
         self.process.kill()
@@ -77,7 +73,7 @@ class Life:
     """From its declaration to its deletion. Pods: two at first, a third one comes, and no other ever."""
 
     def __init__(self, operator: Killed, kill: Kill, name: str) -> None:
-        self.t, self.operator, self.kill, self.seen = operator.lane, operator, kill, Seen()
+        self.t, self.operator, self.kill, self.seen = operator.t, operator, kill, Seen()
         self.job = Job(self.t, ROWS, name=name, rate=RATE, replicas=2, deletionPolicy="Delete",
                        checkpoint={"interval": "1s", "retained": 1})
         self.first = len(operator.fronts)
@@ -85,14 +81,13 @@ class Life:
     def live(self) -> Seen:
         job = self.job
         self.operator.start()
-        self.phase("create", job.apply, lambda: self.is_settled(2))
-        two = job.pods()
-        before = set(self.t.bucket.keys(f"out/{job.name}/rows/"))
-        self.phase("run", lambda: None, lambda: len(set(self.t.bucket.keys(f"out/{job.name}/rows/")) - before) >= 2)
-        self.phase("rescale", lambda: job.scale(3), lambda: self.is_settled(3))
+        self.phase("create", job.apply, lambda: job.is_settled(2))
+        two, before = job.pods(), set(job.output())
+        self.phase("run", lambda: None, lambda: len(set(job.output()) - before) >= 2)
+        self.phase("rescale", lambda: job.scale(3), lambda: job.is_settled(3))
         three = job.pods()
         self.t.check(set(two) < set(three), f"{two} became {three}")
-        self.phase("change", lambda: self.faster(2 * RATE), lambda: self.is_settled(3))
+        self.phase("change", lambda: self.faster(2 * RATE), lambda: job.is_settled(3))
         self.t.check(job.pods() == three, f"{three} became {job.pods()}")
         self.phase("end", lambda: self.faster(0), lambda: job.phase() == "Finished" and not job.pods())
         self.check_end()
@@ -100,20 +95,12 @@ class Life:
         self.phase("delete", delete, lambda: not self.t.get("sj", job.name))
         late = {hit.path.removeprefix(f"/{self.t.bucket.name}/") for phase, how, hit in self.seen.hits if (phase, how) == ("delete", "late")}
         # Nobody can take away what comes when all is gone; it is one object, of a run that nobody goes on with.
-        self.t.until_none("nothing of it is left", lambda: set(state.left(job)) - late, 30)
-        self.operator.stop()
+        self.t.until_none("nothing of it is left", lambda: {*state.dependents(job), *state.kept(job)} - late, 30)
         return self.seen
 
     def faster(self, rate: int) -> None:
         self.job.rate = rate
         self.job.apply()
-
-    def is_settled(self, replicas: int) -> bool:
-        found = self.t.get("sj", self.job.name)
-        seen = found.get("status", {})
-        ready = any(one["type"] == "Ready" and one["status"] == "True" for one in seen.get("conditions", []))
-        is_now = seen.get("observedGeneration") == found["metadata"]["generation"]
-        return ready and is_now and seen.get("replicas") == replicas == len(self.job.pods())
 
     def phase(self, name: str, act, done) -> None:
         """Until `done`, and what is written in the moment after it; killed once on the way, if so many writes are made."""
@@ -153,12 +140,20 @@ def live(operator: Killed, kill: Kill, name: str) -> Seen:
         operator.stop()
 
 
+def beside(lane: Lane) -> Killed:
+    """The one of a lane, which is the only one there."""
+    chart = Operator(lane, "--set", f"watchNamespaces={{{lane.namespace}}}", "--set", "aggregatedRoles=false",
+                     "--set", "releaseOnUninstall=false", replicas=0)
+    lane.secret()
+    return Killed(lane, chart.namespace)
+
+
 class Lives:
     """Many of them, so many at a time."""
 
     def __init__(self, t: Scenario, lanes: int) -> None:
         self.t, self.lanes = t, [Lane(t, index) for index in range(lanes)]
-        self.operators = {lane.name: Killed(lane) for lane in self.lanes}
+        self.operators = {lane.name: beside(lane) for lane in self.lanes}
         self.hits: list[tuple[str, str, Write]] = []
 
     def undisturbed(self) -> Seen:
@@ -172,6 +167,7 @@ class Lives:
 
         in_lanes(self.lanes, kills, one)
         kinds = {(phase, how, write.what) for phase, how, write in self.hits}
+        self.t.check(self.hits, "no operator was killed: nobody has come to so many writes")
         self.t.say(f"{len(kills)} lives, killed {len(self.hits)} times, at {len(kinds)} kinds of writes")
         for operator in self.operators.values():
             log = operator.process.log.read_text()

@@ -3,11 +3,13 @@
 import copy
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from .scenario import IMAGE, OPERATOR, Scenario
+from .scenario import CRDS, IMAGE, OPERATOR, Scenario
 from .shell import ROOT
 
-CRDS = ["statefuljobs.weir.dev", "jobsnapshots.weir.dev"]
+CHARTS = ROOT / "charts"
 KEYS = 100
 WINDOW_ROWS = 1_000
 
@@ -15,17 +17,13 @@ WINDOW_ROWS = 1_000
 class Operator:
     """Both charts, in the namespace `<the scenario's>-system`; they go however the scenario ends."""
 
-    def __init__(self, t: Scenario, *values: str, replicas: int = 2) -> None:
-        self.t, self.namespace = t, f"{t.namespace}-system"
+    def __init__(self, t: Scenario, *values: str, replicas: int = 2, charts: Path = CHARTS) -> None:
+        self.t, self.namespace, self.charts = t, t.namespace_beside("system"), charts
         own = self.namespace
-        t.kubectl("delete", "namespace", own, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
-        t.kubectl("create", "namespace", own, namespace=False)
-        t.kubectl("label", "namespace", own, "pod-security.kubernetes.io/enforce=restricted", namespace=False)
-        # Its jobs are gone by then, so there is nothing to let go of; and nobody need wait for the rest.
-        t.undo(lambda: t.kubectl("delete", "namespace", own, "--ignore-not-found", "--wait=false", namespace=False))
+        # Its jobs are gone by then, so there is nothing to let go of.
         t.undo(lambda: t.helm("uninstall", "weir", "-n", own, "--ignore-not-found", "--no-hooks"))
         t.undo(self.delete_jobs)
-        t.helm("install", "weir-crds", ROOT / "charts/weir-crds", "-n", own, "--take-ownership", "--wait")
+        t.helm("install", "weir-crds", self.charts / "weir-crds", "-n", own, "--take-ownership", "--wait")
         t.kubectl("wait", "--for=condition=Established", *(f"crd/{crd}" for crd in CRDS), "--timeout=30s", namespace=False)
         self.helm("install", "--set", f"replicas={replicas}", *values)
         t.check(len(self.pods()) == replicas, f"operators: {self.pods()}")
@@ -47,7 +45,13 @@ class Operator:
     def helm(self, verb: str, *values: str) -> None:
         repository, _, tag = IMAGE.rpartition(":")
         image = ("--set", f"image.repository={repository}", "--set", f"image.tag={tag}", *values)
-        self.t.helm(verb, "weir", ROOT / "charts/weir", "-n", self.namespace, "--wait", "--timeout=90s", *image)
+        self.t.helm(verb, "weir", self.charts / "weir", "-n", self.namespace, "--wait", "--timeout=90s", *image)
+
+    def upgrade(self) -> None:
+        """To the charts and the image of now, as docs/reference/operator.md says."""
+        self.charts = CHARTS
+        self.t.helm("upgrade", "weir-crds", self.charts / "weir-crds", "-n", self.namespace, "--wait")
+        self.helm("upgrade")
 
     def pods(self, phase: str = "") -> list[str]:
         found = json.loads(self.t.kubectl("get", "pods", "-n", self.namespace, "-l", OPERATOR, "-o", "json", namespace=False))
@@ -116,6 +120,12 @@ class Job:
             ],
         } | copy.deepcopy(self.spec)}
 
+    def with_bad_row(self, at: int) -> dict:
+        """As it is, with a row that can't be computed."""
+        manifest = self.manifest()
+        manifest["spec"]["pipeline"][1]["select"][0] = f"seq + 0 / (seq - {at}) as seq"
+        return manifest
+
     def apply(self, **spec: object) -> None:
         """Applies it, with these fields of its spec changed for good."""
         self.spec |= spec
@@ -128,7 +138,23 @@ class Job:
         self.t.kubectl("scale", "sj", self.name, f"--replicas={replicas}")
         self.spec["replicas"] = replicas
 
+    def ask(self, what: str, value: str, seconds: float = 60) -> None:
+        """Asks for a `checkpoint` or a `restart` by its annotation, and waits until it is acknowledged."""
+        self.annotate(what, value)
+        self.t.until(f"{what} {value} of {self.name} is acknowledged", lambda: self.acknowledged(what) == value, seconds)
+
+    def annotate(self, what: str, value: str) -> None:
+        self.t.kubectl("annotate", "sj", self.name, f"weir.dev/{what}={value}", "--overwrite")
+
     # --- looking ---
+
+    def acknowledged(self, what: str) -> str | None:
+        return self.status().get("acknowledged", {}).get(what)
+
+    def status_written(self) -> str:
+        """When the operator wrote the status last."""
+        managed = self.t.get("sj", self.name)["metadata"]["managedFields"]
+        return next(one["time"] for one in managed if one["manager"] == "weir-operator-status")
 
     def status(self) -> dict:
         return (self.t.get("sj", self.name) or {}).get("status", {})
@@ -146,9 +172,13 @@ class Job:
         """Its workers that nobody has told to end."""
         return sorted(pod["metadata"]["name"] for pod in self.pod_objects())
 
-    def pod_objects(self) -> list[dict]:
-        found = self.t.pods(f"app.kubernetes.io/component=worker,weir.dev/job={self.name}")
+    def pod_objects(self, component: str = "worker") -> list[dict]:
+        found = self.t.pods(f"app.kubernetes.io/component={component},weir.dev/job={self.name}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def output(self) -> list[str]:
+        """Its files of rows that are committed."""
+        return self.t.bucket.published(f"out/{self.name}/rows")
 
     def on_node(self, node: str) -> list[str]:
         return sorted(pod["metadata"]["name"] for pod in self.pod_objects() if pod["spec"].get("nodeName") == node)
@@ -158,15 +188,15 @@ class Job:
     def settled(self, replicas: int | None = None, seconds: float = 60) -> None:
         """Waits until it is as it was asked to be: ready, on so many workers, and no pod more. A job that comes back
         from a loss is ready all the while, so with `replicas` nothing may be under way any more."""
-        def holds() -> bool:
-            found = self.t.get("sj", self.name)
-            seen = found.get("status", {})
-            ready = any(one["type"] == "Ready" and one["status"] == "True" for one in seen.get("conditions", []))
-            is_now = seen.get("observedGeneration") == found["metadata"]["generation"]
-            is_whole = seen.get("phase") == "Running" and seen.get("replicas") == replicas
-            return ready and is_now and (replicas is None or (is_whole and len(self.pods()) == replicas))
+        self.t.until(f"{self.name} is ready" + (f" on {replicas}" if replicas else ""), lambda: self.is_settled(replicas), seconds)
 
-        self.t.until(f"{self.name} is ready" + (f" on {replicas}" if replicas else ""), holds, seconds)
+    def is_settled(self, replicas: int | None = None) -> bool:
+        found = self.t.get("sj", self.name) or {"metadata": {}}
+        seen = found.get("status", {})
+        ready = any(one["type"] == "Ready" and one["status"] == "True" for one in seen.get("conditions", []))
+        is_now = seen.get("observedGeneration") == found["metadata"].get("generation")
+        is_whole = seen.get("phase") == "Running" and seen.get("replicas") == replicas
+        return ready and is_now and (replicas is None or (is_whole and len(self.pods()) == replicas))
 
     def says(self, reason: str, kind: str = "Ready", seconds: float = 60) -> str:
         """Waits until a condition has this reason; what it says."""
@@ -175,9 +205,8 @@ class Job:
 
     def goes_on(self, seconds: float = 60) -> None:
         """Waits for output that is not there yet: what was read since now, committed."""
-        before = set(self.t.bucket.keys(f"out/{self.name}/rows/"))
-        is_new = lambda: any("/_weir/" not in key and key.endswith(".ndjson") for key in set(self.t.bucket.keys(f"out/{self.name}/rows/")) - before)
-        self.t.until(f"new output of {self.name}", is_new, seconds)
+        before = set(self.output())
+        self.t.until(f"new output of {self.name}", lambda: set(self.output()) - before, seconds)
 
     def finish(self, seconds: float = 120) -> None:
         """Lets it run as fast as it can, to its end, and checks every row."""
@@ -213,10 +242,21 @@ class Job:
         self.t.say(f"{self.rows} rows are there once, in {len(windows)} windows too ({time.monotonic() - began:.1f} s to look)")
 
 
-def started(t: Scenario, rows: int, replicas: int, **spec: object) -> tuple[Operator, Job]:
-    """The operator, and a job that is as it was asked to be."""
+def unchanged(*jobs: Job) -> Callable[[str], None]:
+    """A check, for later, that no job got other pods or another generation since now. It is told what was done."""
+    before = [(job, job.pods(), job.generation()) for job in jobs]
+
+    def check(what: str) -> None:
+        for job, pods, generation in before:
+            job.t.check(job.pods() == pods, f"{what}: pods {pods} of {job.name} became {job.pods()}")
+            job.t.check(job.generation() == generation, f"{what}: generation {generation} of {job.name} became {job.generation()}")
+    return check
+
+
+def started(t: Scenario, rows: int, replicas: int, *values: str, **spec: object) -> tuple[Operator, Job]:
+    """The operator with these values of its chart, and a job that is as it was asked to be."""
     t.secret()
-    operator, job = Operator(t), Job(t, rows, replicas=replicas, **spec)
+    operator, job = Operator(t, *values), Job(t, rows, replicas=replicas, **spec)
     job.apply()
     job.settled(replicas)
     return operator, job

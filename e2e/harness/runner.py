@@ -138,6 +138,7 @@ def attempt(wanted: Wanted) -> str | None:
         try:
             scenario.clean_up()
         except Failed as failed:
+            print(f"    {failed}", flush=True)
             failure = failure or str(failed)
     return failure
 
@@ -183,8 +184,7 @@ def main() -> int:
         for one in scenarios:
             print(f"{one.name:16} {'' if one.subset else '(all) '}{(one.module.__doc__ or '').strip().splitlines()[0]}")
         return 0
-    default = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/weir"
-    binary = Path(os.environ.get("WEIR_BINARY", default))
+    binary = Path(shell.BINARY)
     if not binary.exists():
         print(f"e2e: no {binary}; `make build` makes it, and WEIR_BINARY names another", file=sys.stderr)
         return 2

@@ -47,6 +47,8 @@ class S3:
             connection.request(method, path + ("?" + text if text else ""), body, self._signed(method, path, text, body))
             answer = connection.getresponse()
             return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"S3: {method} {path}: {type(error).__name__}: {error}") from error
         finally:
             connection.close()
 
@@ -126,11 +128,17 @@ class Bucket:
     def keys(self, prefix: str = "") -> dict[str, int]:
         return self.s3.keys(self.name, prefix)
 
+    def published(self, folder: str) -> list[str]:
+        """The files of sinks below a folder that a reader sees; what is staged lies below `_weir`."""
+        def is_hidden(key: str) -> bool:
+            return any(part.startswith(("_", ".")) for part in key.removeprefix(folder).strip("/").split("/"))
+
+        return [key for key in self.keys(folder.rstrip("/") + "/") if key.endswith(".ndjson") and not is_hidden(key)]
+
+    def staged(self, folder: str) -> list[str]:
+        """Output below a folder that nobody has published."""
+        return [key for key in self.keys(folder.rstrip("/") + "/") if "/_weir/" in key]
+
     def rows(self, folder: str) -> list[dict]:
-        """The rows of all visible ndjson files in a sink's folder; what is staged lies below `_weir` and is not."""
-        rows = []
-        for key in self.keys(folder.rstrip("/") + "/"):
-            parts = key.removeprefix(folder).strip("/").split("/")
-            if key.endswith(".ndjson") and not any(part.startswith(("_", ".")) for part in parts):
-                rows += [json.loads(line) for line in self.get(key).splitlines()]
-        return rows
+        """The rows of all visible ndjson files in a sink's folder."""
+        return [json.loads(line) for key in self.published(folder) for line in self.get(key).splitlines()]

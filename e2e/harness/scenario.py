@@ -16,7 +16,11 @@ from .shell import ROOT, STATE, Failed
 T = TypeVar("T")
 IMAGE = "weir.dev/weir:e2e"
 OPERATOR = "app.kubernetes.io/name=weir"
+CLUSTER = ROOT / "e2e/cluster/cluster.sh"
 SERVERS = ROOT / "e2e/cluster/s3.sh"
+CRDS = ("statefuljobs.weir.dev", "jobsnapshots.weir.dev")
+# Nobody has this address.
+NOWHERE = "http://10.244.0.200:7070"
 WAIT_SECONDS = 60
 POLL_SECONDS = 0.25
 LOG_LINES_SHOWN = 40
@@ -36,25 +40,27 @@ class Scenario:
     # --- life: called by the runner ---
 
     def prepare(self) -> None:
-        self._delete_namespace("--timeout=60s")   # of an earlier run on a kept cluster
-        self.kubectl("create", "namespace", self.namespace, namespace=False)
-        self.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted", namespace=False)
+        self._make_namespace(self.namespace)
         self.s3.make_bucket(self.bucket.name)
 
     def clean_up(self) -> None:
         """Undoes what the scenario did, newest first; a step that fails does not keep the others from being done."""
         problems = []
-        for undo in reversed(self._undo):
+        for undo in (*reversed(self._undo), lambda: self._delete_namespace(self.namespace, "--wait=false")):
             try:
                 undo()
-            except Failed as failed:
-                problems.append(str(failed))
-        self._delete_namespace("--wait=false")
+            except Exception as error:
+                problems.append(str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}")
         if problems:
             raise Failed("clean-up: " + "; ".join(problems))
 
-    def _delete_namespace(self, wait: str) -> None:
-        self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", wait, namespace=False)
+    def _make_namespace(self, name: str) -> None:
+        self._delete_namespace(name, "--timeout=60s")   # of an earlier run on a kept cluster
+        self.kubectl("create", "namespace", name, namespace=False)
+        self.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted", namespace=False)
+
+    def _delete_namespace(self, name: str, wait: str) -> None:
+        self.kubectl("delete", "namespace", name, "--ignore-not-found", wait, namespace=False)
 
     def report(self) -> str:
         """What helps to see why it failed: objects, events, the ends of logs."""
@@ -126,7 +132,7 @@ class Scenario:
 
     # --- waiting and checking ---
 
-    def until(self, what: str, probe: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
+    def until(self, what: str, probe: Callable[[], T], seconds: float = WAIT_SECONDS, every: float = POLL_SECONDS) -> T:
         """Waits until `probe` gives something true, and gives that. `what` says what is waited for."""
         began, last = time.monotonic(), None
         while time.monotonic() - began < seconds:
@@ -134,7 +140,7 @@ class Scenario:
             if last:
                 self.say(f"{what} (after {time.monotonic() - began:.1f} s)")
                 return last
-            time.sleep(POLL_SECONDS)
+            time.sleep(every)
         raise Failed(f"not within {seconds:.0f} s: {what}; last seen: {str(last)[:500]}")
 
     def until_none(self, what: str, probe: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
@@ -207,8 +213,13 @@ class Scenario:
 
     def node_is(self, node: str, state: str) -> None:
         """Makes all that runs on a node stand still (hang), as when its machine does, or go on (wake)."""
-        shell.run(ROOT / "e2e/cluster/cluster.sh", state, node)
+        shell.run(CLUSTER, state, node)
         self.say(f"{node}: {state}")
+
+    def fake_nodes(self, count: int) -> None:
+        """Nodes that run nothing (kwok); they go with the scenario."""
+        self.undo(lambda: self.kubectl("delete", "nodes", "-l", "type=fake", namespace=False))
+        shell.run(CLUSTER, "fake", count, seconds=60)
 
     # --- the S3 server and what is in its buckets ---
 
@@ -231,21 +242,24 @@ class Scenario:
         """A manifest's `store` for the scenario's bucket, without credentials."""
         return {"endpoint": self.s3.endpoint, "region": "us-east-1", "allowHttp": self.s3.ca is None, "pathStyle": True}
 
-    def secret(self, name: str = "s3") -> str:
-        """Makes the secret with the credentials of the scenario's bucket."""
-        self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {
-            "AWS_ACCESS_KEY_ID": self.s3.key, "AWS_SECRET_ACCESS_KEY": self.s3.secret}})
+    def secret(self, name: str = "s3", namespace: str | None = None, key: str | None = None, secret: str | None = None) -> str:
+        """Makes the secret with the credentials of the scenario's bucket, or with others."""
+        self.kubectl("apply", "-f", "-", "-n", namespace or self.namespace, namespace=False, text=_text({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "stringData": {"AWS_ACCESS_KEY_ID": key or self.s3.key, "AWS_SECRET_ACCESS_KEY": secret or self.s3.secret}}))
         return name
 
     def namespace_beside(self, suffix: str) -> str:
-        """One more namespace, with the bucket's secret; it goes with the scenario."""
+        """One more namespace, `<the scenario's>-<suffix>`, as restricted; it goes with the scenario."""
         name = f"{self.namespace}-{suffix}"
-        self.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
-        self.kubectl("create", "namespace", name, namespace=False)
-        self.undo(lambda: self.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false", namespace=False))
-        self.kubectl("create", "secret", "generic", "s3", "-n", name, f"--from-literal=AWS_ACCESS_KEY_ID={self.s3.key}",
-                     f"--from-literal=AWS_SECRET_ACCESS_KEY={self.s3.secret}", namespace=False)
+        self.undo(lambda: self._delete_namespace(name, "--wait=false"))
+        self._make_namespace(name)
         return name
+
+    def crds_are_there(self) -> None:
+        """Waits until the API server serves the definitions that somebody has applied; they go with the scenario."""
+        self.undo(lambda: self.kubectl("delete", "crd", *CRDS, "--ignore-not-found", "--timeout=60s", namespace=False))
+        self.kubectl("wait", "--for=condition=Established", *(f"crd/{crd}" for crd in CRDS), "--timeout=30s", namespace=False)
 
     def put_flights(self) -> str:
         """Puts the flights of the examples into the bucket; their URI."""

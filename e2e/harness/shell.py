@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = Path(os.environ.get("WEIR_E2E_STATE", "/var/lib/weir-e2e"))
+BINARY = os.environ.get("WEIR_BINARY", str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/weir"))
 COMMAND_SECONDS_MAX = 120
 
 

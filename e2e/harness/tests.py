@@ -21,7 +21,9 @@ sys.path.insert(0, str(ROOT / "e2e"))
 
 from harness import rows  # noqa: E402  (the path is set first)
 from harness.front import Front, written  # noqa: E402
-from harness.runner import choose  # noqa: E402
+from harness.lanes import Lane, in_lanes  # noqa: E402
+from harness.process import OperatorProcess  # noqa: E402
+from harness.runner import Late, choose  # noqa: E402
 from harness.scenario import Scenario  # noqa: E402
 from harness.shell import Failed  # noqa: E402
 
@@ -82,6 +84,56 @@ class Report(unittest.TestCase):
         self.assertNotIn("log of once before", report)
 
 
+class CleanUp(unittest.TestCase):
+    def test_a_step_that_fails_in_whatever_way_keeps_no_other_from_being_done(self) -> None:
+        scenario, done = Scenario("x"), []
+        scenario.kubectl_run = lambda *words, **_: done.append(words[0]) or subprocess.CompletedProcess(words, 0, "", "")
+        scenario.undo(lambda: done.append("first"))
+        scenario.undo(lambda: {}["absent"])
+        scenario.undo(lambda: (_ for _ in ()).throw(Failed("as told")))
+        with self.assertRaises(Failed) as told:
+            scenario.clean_up()
+        self.assertEqual(done, ["first", "delete"])
+        self.assertIn("as told; KeyError: 'absent'", str(told.exception))
+
+
+class Lanes(unittest.TestCase):
+    def test_an_interruption_lets_nothing_more_begin(self) -> None:
+        class Fake(Lane):
+            def __init__(self) -> None:
+                self.said = []
+
+        begun, is_over = [], threading.Event()
+
+        def work(_: Lane, item: int) -> None:
+            begun.append(item)
+            is_over.wait(10)
+
+        def late(*_: object) -> None:
+            raise Late("the time is over")
+
+        before = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            with self.assertRaises(Late):
+                in_lanes([Fake()], [1, 2, 3], work)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        is_over.set()
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join(1)
+        self.assertEqual(begun, [1])
+
+    def test_a_scenario_that_has_ended_starts_no_operator(self) -> None:
+        scenario = Scenario("x")
+        process = OperatorProcess(scenario, "somewhere")
+        for undo in scenario._undo:
+            undo()
+        with self.assertRaises(Failed):
+            process.start()
+
+
 class Fronts(unittest.TestCase):
     """A front before a server that remembers what it was asked; the process to be killed is a `sleep`."""
 
@@ -139,6 +191,14 @@ class Fronts(unittest.TestCase):
                 self.assertEqual(self.front.hit.path, "/2")
                 self.tearDown()
                 self.setUp()
+
+    def test_it_dies_at_a_write_of_the_kind_that_was_said(self) -> None:
+        self.front.arm(2, "before", "PUT s3 journal")
+        for path in ("/b/state/j/journal/1", "/b/out/j/x", "/b/out/j/y"):
+            self.assertEqual(self.ask("PUT", path), b"ok")
+        with self.assertRaises(http.client.HTTPException):
+            self.ask("PUT", "/b/state/j/journal/2")
+        self.assertEqual(self.front.hit.path, "/b/state/j/journal/2")
 
     def test_a_late_write_comes_after_the_death(self) -> None:
         self.front.arm(1, "late")

@@ -1,26 +1,25 @@
 """The kubelet of nodes that run nothing (kwok): it gives each worker's pod the binary as a plain process at an address of its
 own. A thousand of them fit where a thousand containers do not."""
 
-import base64
+import contextlib
+import http.client
 import os
 import signal
 import subprocess
 import threading
 import time
-import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 
 from . import api, shell
-from .process import BINARY
 from .scenario import Scenario
-from .shell import STATE
+from .shell import BINARY, STATE, Failed
 
 PORT, PROBES = 7410, 7411
 END_SECONDS_MAX = 30
 START_SECONDS_MAX = 60
-BEAT_SECONDS = 10
 AT_ONCE = 32
 
 
@@ -34,8 +33,6 @@ class Workers:
         self.folder = Path(mkdtemp(prefix="workers-", dir=STATE))
         self.trouble: list[str] = []
         self.pool = ThreadPoolExecutor(AT_ONCE)
-        self.nodes = [node["metadata"]["name"] for node in api.get("/api/v1/nodes?labelSelector=type=fake")["items"]]
-        self._later(self._beat)
         threading.Thread(target=self._follow, daemon=True).start()
         t.undo(self._end)
 
@@ -43,7 +40,7 @@ class Workers:
         path = api.place("pod", self.t.namespace) + "?labelSelector=app.kubernetes.io/component=worker"
         number = 256
         while not self.ended:
-            try:
+            with self._noted():
                 for kind, pod in api.watch(path):
                     uid = pod["metadata"]["uid"]
                     if uid not in self.processes and kind != "DELETED" and pod["spec"].get("nodeName"):
@@ -52,30 +49,22 @@ class Workers:
                     if kind != "DELETED" and "deletionTimestamp" in pod["metadata"] and uid not in self.ending:
                         self.ending.add(uid)
                         self._later(self._stop, pod)
-            except Exception as error:
-                if not self.ended:
-                    self.trouble.append(f"{type(error).__name__}: {error}")
-
-    def _beat(self) -> None:
-        """The nodes' heartbeat: without it their pods are taken away after 40 s."""
-        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-        while not self.ended:
-            now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
-            for node in self.nodes:
-                spec = {"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": now}
-                if not api.ask("PATCH", f"{leases}/{node}", {"spec": spec}, "application/merge-patch+json"):
-                    api.ask("POST", leases, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": node}, "spec": spec})
-            time.sleep(BEAT_SECONDS)
 
     def _later(self, do, *words: object) -> None:
         def done() -> None:
-            try:
+            with self._noted():
                 do(*words)
-            except Exception as error:
-                if not self.ended:
-                    self.trouble.append(f"{type(error).__name__}: {error}")
 
         self.pool.submit(done)
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """What goes wrong in another thread is told by the scenario, until all of it ends."""
+        try:
+            yield
+        except Exception as error:
+            if not self.ended:
+                self.trouble.append(f"{type(error).__name__}: {error}")
 
     def _start(self, pod: dict, address: str) -> subprocess.Popen:
         container = pod["spec"]["containers"][0]
@@ -100,15 +89,10 @@ class Workers:
     def _ready(self, pod: dict, address: str) -> None:
         """Says that it runs once it says so itself."""
         began = time.monotonic()
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        while True:
-            try:
-                opener.open(f"http://{address}:{PROBES}/readyz", timeout=5).read()
-                break
-            except OSError:
-                if time.monotonic() - began > START_SECONDS_MAX:
-                    raise
-                time.sleep(0.1)
+        while not _is_ready(address):
+            if time.monotonic() - began > START_SECONDS_MAX:
+                raise Failed(f"{pod['metadata']['name']} is not ready after {START_SECONDS_MAX} s")
+            time.sleep(0.1)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         container = pod["spec"]["containers"][0]
         api.ask("PATCH", f"{self._path(pod)}/status", {"metadata": {"uid": pod["metadata"]["uid"]}, "status": {
@@ -134,8 +118,8 @@ class Workers:
         """A secret as files."""
         folder = (below or self.folder / "tls") / name
         folder.mkdir(parents=True, exist_ok=True)
-        for key, value in api.get(f"/api/v1/namespaces/{self.t.namespace}/secrets/{name}")["data"].items():
-            (folder / key).write_bytes(base64.b64decode(value))
+        for key, value in api.secret(self.t.namespace, name).items():
+            (folder / key).write_bytes(value)
         return folder
 
     def lost(self) -> list[str]:
@@ -152,3 +136,12 @@ class Workers:
         # Nobody is there any more who would say that they have ended.
         self.t.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
         shell.run("rm", "-rf", self.folder)
+
+
+def _is_ready(address: str) -> bool:
+    with contextlib.closing(http.client.HTTPConnection(address, PROBES, timeout=5)) as probe:
+        try:
+            probe.request("GET", "/readyz")
+            return probe.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False

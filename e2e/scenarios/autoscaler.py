@@ -90,5 +90,5 @@ def told(t: Scenario, kind: str) -> str:
 
 def synced(t: Scenario) -> set[str]:
     """The fields that are the sync's, as the API server keeps them."""
-    found = json.loads(t.kubectl("get", "sj", "counts", "-o", "json", "--show-managed-fields"))["metadata"]["managedFields"]
+    found = t.get("sj", "counts")["metadata"]["managedFields"]
     return {field for one in found if one["manager"] == "sync" for field in one["fieldsV1"].get("f:spec", {})}

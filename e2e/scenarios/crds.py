@@ -51,8 +51,7 @@ def run(t: Scenario) -> None:
     chart = ROOT / "charts/weir-crds"
     t.helm("lint", "--strict", chart)
     t.helm("install", "weir-crds", chart, "-n", t.namespace, "--wait")
-    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "jobsnapshots.weir.dev", "--ignore-not-found", namespace=False))
-    t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
+    t.crds_are_there()
 
     t.apply(PLAIN)
     stored = t.get("sj", "plain")

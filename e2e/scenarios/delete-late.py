@@ -4,13 +4,12 @@ import json
 import time
 
 from harness.operated import Job, Operator
-from harness.scenario import Scenario
+from harness.scenario import NOWHERE, Scenario
 
 # It waits for the operator's own deadline, five minutes.
 SUBSET = False
 DEADLINE_SECONDS = 600
 DELETION_SECONDS_MAX = 300 + 60
-NOWHERE = "http://10.244.0.200:7070"
 
 
 def run(t: Scenario) -> None:
@@ -60,6 +59,7 @@ def run(t: Scenario) -> None:
 def ending_namespace(t: Scenario) -> str:
     """A namespace with a job whose state is to go with it; its secrets may go before."""
     name = t.namespace_beside("ends")
+    t.secret(namespace=name)
     job = Job(t, 5_000_000, name="ends", deletionPolicy="Delete")
     t.kubectl("apply", "-n", name, "-f", "-", text=json.dumps(job.manifest()), namespace=False)
     t.kubectl("wait", "-n", name, "--for=condition=Ready", "sj/ends", "--timeout=60s", namespace=False)

@@ -3,7 +3,7 @@
 import json
 import time
 
-from harness.operated import Job, started
+from harness.operated import Job, started, unchanged
 from harness.scenario import Scenario
 
 DEADLINE_SECONDS = 300
@@ -66,26 +66,21 @@ def lose_all(t: Scenario, job: Job) -> None:
 
 
 def lose_s3(t: Scenario, job: Job) -> None:
-    pods, generation = job.pods(), job.generation()
+    check = unchanged(job)
     t.s3_is("cut")
     time.sleep(S3_AWAY_SECONDS)
     t.s3_is("mend")
     began = time.monotonic()
     job.goes_on()
     job.settled(4)
-    now = job.pods(), job.generation()
-    t.check(now == (pods, generation), f"an outage of S3 changed workers: {(pods, generation)} became {now}")
+    check("an outage of S3")
     t.say(f"S3 away: output again {time.monotonic() - began:.1f} s after it is back")
 
 
 def bad_row(t: Scenario) -> None:
     """A row that can't be computed: Failed, with its place; the corrected manifest is all it needs."""
     job = Job(t, 100_000, name="bad", rate=20_000, failover={"restarts": 1, "within": "10m"})
-    manifest = job.manifest()
-    keyed = manifest["spec"]["pipeline"][1]
-    right = keyed["select"]
-    keyed["select"] = [f"seq + 0 / (seq - {BAD}) as seq", right[1]]
-    t.apply(manifest)
+    t.apply(job.with_bad_row(BAD))
     said = job.says("Failed")
     t.check(job.phase() == "Failed" and job.condition("Stalled").get("status") == "True", f"{job.status()}")
     t.contains(said, "keyed", "made", str(BAD))

@@ -1,8 +1,6 @@
 """A hundred pods on nodes that run nothing (kwok), beside a real one: what scale-1000 stands on."""
 
-from harness import shell
 from harness.scenario import Scenario, restricted_pod
-from harness.shell import ROOT
 
 DEADLINE_SECONDS = 180
 SUBSET = False
@@ -10,8 +8,7 @@ PODS = 100
 
 
 def run(t: Scenario) -> None:
-    shell.run(ROOT / "e2e/cluster/cluster.sh", "fake", 2, seconds=60)
-    t.undo(lambda: t.kubectl("delete", "nodes", "-l", "type=fake", namespace=False))
+    t.fake_nodes(2)
     pods = []
     for n in range(PODS):
         pod = restricted_pod(f"fake-{n}", ["validate", "/nothing"])

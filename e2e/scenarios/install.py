@@ -7,7 +7,7 @@ from harness.scenario import IMAGE, OPERATOR, Scenario
 from harness.shell import ROOT
 
 DEADLINE_SECONDS = 300
-OWN = "e2e-install-system"
+OWN = "e2e-install-system"   # as t.namespace_beside names it
 ACCOUNT = f"--as=system:serviceaccount:{OWN}:weir"
 ROWS_A_SECOND = 10_000
 
@@ -97,13 +97,9 @@ def come_back(t: Scenario, workers: list[str]) -> None:
 
 
 def install(t: Scenario) -> None:
-    t.kubectl("delete", "namespace", OWN, "--ignore-not-found", "--timeout=60s", namespace=False)   # of a killed run
-    t.kubectl("create", "namespace", OWN, namespace=False)
-    t.kubectl("label", "namespace", OWN, "pod-security.kubernetes.io/enforce=restricted", namespace=False)
-    t.undo(lambda: t.kubectl("delete", "namespace", OWN, "--ignore-not-found", "--timeout=60s", namespace=False))
+    t.check(t.namespace_beside("system") == OWN, f"the operator's namespace is not {OWN}")
     t.helm("install", "weir-crds", ROOT / "charts/weir-crds", "-n", OWN, "--wait")
-    t.undo(lambda: t.kubectl("delete", "crd", "statefuljobs.weir.dev", "jobsnapshots.weir.dev", "--ignore-not-found", namespace=False))
-    t.kubectl("wait", "--for=condition=Established", "crd/statefuljobs.weir.dev", "--timeout=30s", namespace=False)
+    t.crds_are_there()
     t.undo(lambda: t.helm("uninstall", "weir", "-n", OWN, "--ignore-not-found", "--wait"))
     start(t)
 

@@ -5,7 +5,7 @@ import random
 import time
 
 from harness.lives import HOWS, Kill, Lives
-from harness.operated import Job, Operator
+from harness.operated import Job, Operator, started, unchanged
 from harness.scenario import Scenario
 from harness.shell import Failed
 
@@ -16,13 +16,9 @@ AWAY_SECONDS = 10
 
 
 def run(t: Scenario) -> None:
-    t.secret()
-    operator = Operator(t, "--set", f"watchNamespaces={{{t.namespace}}}")
-    job = Job(t, 500_000, rate=2_500)
+    operator, job = started(t, 500_000, 2, "--set", f"watchNamespaces={{{t.namespace}}}", rate=2_500)
     other = Job(t, 500_000, name="other", rate=2_500)
-    job.apply(replicas=2)
     other.apply()
-    job.settled(2)
     other.settled(1)
 
     lose_the_leader(t, operator, job)
@@ -37,33 +33,22 @@ def run(t: Scenario) -> None:
     killed_at_writes(t)
 
 
-def unchanged(t: Scenario, what: str, *jobs: Job):
-    """A check, for later, that no job got other pods or another generation meanwhile."""
-    before = [(job, job.pods(), job.generation()) for job in jobs]
-
-    def check() -> None:
-        for job, pods, generation in before:
-            t.check(job.pods() == pods, f"{what}: pods {pods} became {job.pods()}")
-            t.check(job.generation() == generation, f"{what}: generation {generation} became {job.generation()}")
-    return check
-
-
 def lose_the_leader(t: Scenario, operator: Operator, job: Job) -> None:
-    check, leader, began = unchanged(t, "leader lost", job), operator.leader(job.name), time.monotonic()
+    check, leader, began = unchanged(job), operator.leader(job.name), time.monotonic()
     operator.kill_one(leader)
     job.goes_on()
     t.say(f"leader lost: output is committed again after {time.monotonic() - began:.1f} s")
-    check()
+    check("leader lost")
 
 
 def none_for_a_while(t: Scenario, operator: Operator, *jobs: Job) -> None:
-    check = unchanged(t, "away", *jobs)
+    check = unchanged(*jobs)
     operator.scale(0)
     t.until("all are gone", lambda: not t.kubectl(
         "get", "pods", "-n", operator.namespace, "-o", "name", namespace=False).strip(), 40)
-    committed = [key for key in t.bucket.keys("out/") if "/_weir/" not in key]
+    committed = t.bucket.published("out")
     time.sleep(AWAY_SECONDS)
-    t.check([key for key in t.bucket.keys("out/") if "/_weir/" not in key] == committed, "output was committed with nobody there")
+    t.check(t.bucket.published("out") == committed, "output was committed with nobody there")
     began, before = time.monotonic(), {job.name: len(t.bucket.rows(f"out/{job.name}/rows")) for job in jobs}
     operator.scale(2)
     for job in jobs:
@@ -74,28 +59,28 @@ def none_for_a_while(t: Scenario, operator: Operator, *jobs: Job) -> None:
         # What was read meanwhile is not read again.
         came = len(t.bucket.rows(f"out/{job.name}/rows")) - before[job.name]
         t.check(came > AWAY_SECONDS * job.rate, f"{job.name}: {came} rows came in the first commits, so workers did not work on")
-    check()
+    check("away")
 
 
 def empty_statuses(t: Scenario, *jobs: Job) -> None:
-    check = unchanged(t, "status emptied", *jobs)
+    check = unchanged(*jobs)
     for job in jobs:
         t.kubectl("patch", "sj", job.name, "--subresource=status", "--type=merge", "-p", '{"status":null}')
     for job in jobs:
         job.settled(seconds=40)
-    check()
+    check("status emptied")
 
 
 def sleeping_leader(t: Scenario, operator: Operator, job: Job) -> None:
     """It sleeps until another one has taken over, and wakes believing that it leads."""
-    check, leader = unchanged(t, "leader asleep", job), operator.leader(job.name)
+    check, leader = unchanged(job), operator.leader(job.name)
     t.undo(lambda: wake(t, operator, leader))
     t.signal(leader, "STOP", containing="operator", namespace=operator.namespace)
     t.until("another one took it over", lambda: operator.lease_holder_of_all() not in (None, leader), 40)
     job.goes_on()
     wake(t, operator, leader)
     job.goes_on()
-    check()
+    check("leader asleep")
 
 
 def wake(t: Scenario, operator: Operator, pod: str) -> None:

@@ -1,11 +1,10 @@
 """Nothing changed, nothing done: the same object, labels, an operator's restart; an idle operator asks only for its leases."""
 
-import json
 import time
 from collections import Counter
 
 from harness import audit
-from harness.operated import Job, Operator
+from harness.operated import Job, Operator, unchanged
 from harness.scenario import Scenario
 
 # Most of it is waiting for nothing to happen.
@@ -57,24 +56,17 @@ def restart(t: Scenario, operator: Operator) -> None:
 
 def undisturbed(t: Scenario, what: str, act, running: Job, *still: Job) -> None:
     """No pod changes, no generation begins; a job at rest is not written, and of one that runs only the numbers."""
-    pods, generation = running.pods(), running.generation()
-    statuses = {job.name: (job.status(), status_written(t, job)) for job in (running, *still)}
+    check = unchanged(running, *still)
+    statuses = {job.name: (job.status(), job.status_written()) for job in (running, *still)}
     act()
     time.sleep(20)
-    t.check(running.pods() == pods and running.generation() == generation, f"{what}: {pods} became {running.pods()}")
+    check(what)
     for job in still:
-        t.check((job.status(), status_written(t, job)) == statuses[job.name], f"{what}: the status of {job.name} was written")
+        t.check((job.status(), job.status_written()) == statuses[job.name], f"{what}: the status of {job.name} was written")
         t.check(not job.pods(), f"{what}: {job.name} has pods")
     changed = changes(statuses[running.name][0], running.status())
     t.check(changed <= {"lastCheckpoint", "message"}, f"{what}: the status changed in {changed}")
     t.say(f"{what}: nothing was done")
-
-
-def status_written(t: Scenario, job: Job) -> str:
-    """When the operator wrote the status last."""
-    fields = t.kubectl("get", "sj", job.name, "-o", "json", "--show-managed-fields")
-    managed = json.loads(fields)["metadata"]["managedFields"]
-    return next(one["time"] for one in managed if one.get("manager") == "weir-operator-status")
 
 
 def changes(before: dict, after: dict) -> set[str]:
@@ -101,10 +93,7 @@ def idle_operator(t: Scenario, operator: Operator) -> None:
 
 
 def only_leases(t: Scenario, asked: Counter) -> None:
-    leases = sum(count for (_, what), count in asked.items() if what == "leases")
-    watches = sum(count for (verb, _), count in asked.items() if verb == "watch")
-    others = {key: count for key, count in asked.items() if key[1] != "leases" and key[0] != "watch"}
-    t.check(leases > 0, "no request for a lease: the audit log shows nothing")
+    audit.only_leases(t, asked)
+    leases, watches = audit.leases(asked), sum(count for (verb, _), count in asked.items() if verb == "watch")
     t.check(leases <= LEASE_REQUESTS_A_SECOND_MAX * IDLE_SECONDS, f"{leases} requests for leases in {IDLE_SECONDS} s")
     t.check(watches <= WATCHES_MAX, f"{watches} watches in {IDLE_SECONDS} s")
-    t.check(not others, f"requests of an operator with nothing to do: {others}")

@@ -3,12 +3,10 @@
 The store's old credentials are shut out two minutes after the new ones came. The authority is followed by another in its
 three steps; in each of them the operator is killed, so that all connections to the workers are made anew."""
 
-import base64
-import json
 import time
 
-from harness import shell
-from harness.operated import Job, Operator
+from harness import api, shell
+from harness.operated import Job, Operator, unchanged
 from harness.scenario import Scenario
 
 # A kubelet takes up to 90 s to bring a mounted secret up to date, and a worker reads it every 30 s.
@@ -26,24 +24,23 @@ def run(t: Scenario) -> None:
     user(t, "create-user", "first", "--secret", "first-secret", "--role", "admin")
     t.undo(lambda: user(t, "delete-user", "first", ok=(0, 1)))
     t.undo(lambda: user(t, "delete-user", "second", ok=(0, 1)))
-    secret(t, "first")
+    t.secret(key="first", secret="first-secret")
     operator = Operator(t, *(word for value in SHORT for word in ("--set", value)))
     job = Job(t, 4_500_000)
     job.apply(replicas=2)
     job.settled(2)
-    pods, generation = uids(job), job.generation()
+    check = unchanged(job)
 
     def undisturbed(when: str) -> None:
         for _ in range(2):
             job.goes_on(30)
-        t.check(uids(job) == pods, f"{when}: {pods} became {uids(job)}")
-        t.check(job.generation() == generation, f"{when}: generation {generation} became {job.generation()}")
+        check(when)
         t.check(job.status().get("restarts", 0) == 0, f"{when}: {job.status()}")
         nobody_refused(t, operator, job, when)
 
     first, issued = authority(t, operator), certificate(t, job)
     t.check(set(first) == {"tls.crt", "tls.key"}, f"the first authority has {sorted(first)}")
-    annotate(t, operator, "once")
+    t.kubectl("annotate", "secret", f"weir-authority-{t.namespace}", "-n", operator.namespace, "weir.dev/rotate=once", namespace=False)
     t.until("the next authority is there", lambda: "next.crt" in authority(t, operator), 40)
     began = time.monotonic()
     t.check(authority(t, operator)["tls.crt"] == first["tls.crt"], "it issues at once")
@@ -53,7 +50,7 @@ def run(t: Scenario) -> None:
     undisturbed("the next one is trusted")
 
     user(t, "create-user", "second", "--secret", "second-secret", "--role", "admin")
-    secret(t, "second")
+    t.secret(key="second", secret="second-secret")
     given = time.monotonic()
 
     t.until("the next authority issues", lambda: authority(t, operator)["tls.crt"] == following, STEP_SECONDS_MAX)
@@ -89,10 +86,6 @@ def run(t: Scenario) -> None:
     operator.check_rights()
 
 
-def uids(job: Job) -> dict[str, str]:
-    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in job.pod_objects()}
-
-
 def nobody_refused(t: Scenario, operator: Operator, job: Job, when: str) -> None:
     logs = {pod: t.logs(pod) for pod in job.pods()}
     logs |= {pod: t.kubectl("logs", "-n", operator.namespace, pod, namespace=False) for pod in operator.pods("Running")}
@@ -101,29 +94,14 @@ def nobody_refused(t: Scenario, operator: Operator, job: Job, when: str) -> None
         t.check(not found, f"{when}: {pod} refused somebody, or was refused: {found[:3]}")
 
 
-def content(found: dict) -> dict[str, str]:
-    return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+def authority(t: Scenario, operator: Operator) -> dict[str, bytes]:
+    return api.secret(operator.namespace, f"weir-authority-{t.namespace}")
 
 
-def authority(t: Scenario, operator: Operator) -> dict[str, str]:
-    found = t.kubectl("get", "secret", f"weir-authority-{t.namespace}", "-n", operator.namespace, "-o", "json", namespace=False)
-    return content(json.loads(found))
-
-
-def certificate(t: Scenario, job: Job) -> dict[str, str]:
-    return content(t.get("secret", f"{job.name}-weir-tls"))
-
-
-def annotate(t: Scenario, operator: Operator, value: str) -> None:
-    t.kubectl("annotate", "secret", f"weir-authority-{t.namespace}", "-n", operator.namespace, f"weir.dev/rotate={value}",
-              "--overwrite", namespace=False)
+def certificate(t: Scenario, job: Job) -> dict[str, bytes]:
+    return api.secret(t.namespace, f"{job.name}-weir-tls")
 
 
 def user(t: Scenario, verb: str, name: str, *words: str, ok: tuple[int, ...] = (0,)) -> None:
     shell.run("versitygw", "admin", "--access", t.s3.key, "--secret", t.s3.secret, "--endpoint-url", t.s3.endpoint,
               verb, "--access", name, *words, ok=ok)
-
-
-def secret(t: Scenario, name: str) -> None:
-    t.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": {
-        "AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": f"{name}-secret"}})

@@ -2,7 +2,7 @@
 
 import json
 
-from harness.operated import Job, Operator
+from harness.operated import Job, started
 from harness.scenario import Scenario
 
 DEADLINE_SECONDS = 420
@@ -10,11 +10,7 @@ ROWS = 120_000
 
 
 def run(t: Scenario) -> None:
-    t.secret()
-    operator = Operator(t)
-    first = Job(t, ROWS, rate=2_000)
-    first.apply()
-    first.settled(1)
+    operator, first = started(t, ROWS, 1, rate=2_000)
     t.apply(snapshot("monday", first.name))
     t.kubectl("wait", "jsnap", "monday", "--for=condition=Ready", "--timeout=60s")
     taken = t.get("jsnap", "monday")["status"]
@@ -78,9 +74,8 @@ def finish(t: Scenario, job: Job, checkpoint: int) -> None:
 def numbers(t: Scenario, job: str, checkpoint: int | None = None) -> list[int]:
     """The numbers in a job's files, up to a checkpoint."""
     found = []
-    for key in t.bucket.keys(f"out/{job}/rows/"):
-        name = key.rpartition("/")[2]
-        if "/_weir/" in key or (checkpoint is not None and int(name.split("-")[2]) > checkpoint):
+    for key in t.bucket.published(f"out/{job}/rows"):
+        if checkpoint is not None and int(key.rpartition("/")[2].split("-")[2]) > checkpoint:
             continue
         found += [json.loads(line)["seq"] for line in t.bucket.get(key).splitlines()]
     return found
